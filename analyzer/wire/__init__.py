@@ -1,1 +1,4 @@
-"""From captured frames to TCP segments. Decodes without judging: what a segment means is `analyzer.tcp`'s concern."""
+"""From captured frames to TCP segments.
+
+Decodes without judging: what a segment means is `analyzer.tcp`'s concern.
+"""

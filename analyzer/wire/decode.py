@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """From frames to rows of a `SegmentBatch`: the hot half of decoding.
 
-Owns the layouts of Ethernet, VLAN, MPLS, SLL, raw IP, loopback, IPv4, IPv6, TCP and quoting ICMP errors, and the
-counters of what was met. `rare` knows the other layers; it is asked one layer at a time. Judges nothing: what a
-segment means is `analyzer.tcp`'s concern. Every read is preceded by a comparison with the end of what was captured.
+Owns the layouts of Ethernet, VLAN, MPLS, SLL, raw IP, loopback, IPv4, IPv6, TCP and quoting ICMP errors, and
+the counters of what was met. `rare` knows the other layers; it is asked one layer at a time. Judges nothing: what
+a segment means is `analyzer.tcp`'s concern. Every read follows a comparison with the end of what was captured.
 """
 
 from __future__ import annotations
@@ -31,9 +31,7 @@ MAX_VLAN_TAGS = 8  # bounds the walk through a frame that is all tags; real stac
 MAX_MPLS_LABELS = 16  # likewise for label stacks; real ones have at most about ten
 MAX_EXTENSION_HEADERS = 32  # likewise for IPv6 extension headers; senders use at most five
 MAX_NESTING = 8  # likewise for layers that `rare` opens, so that a frame costs bounded time
-MAX_SCOPES = (
-    65_536  # bounds the names kept for VLANs and tunnels under forged tags; later ones share the last
-)
+MAX_SCOPES = 65_536  # bounds the names kept for VLANs and tunnels under forged tags; later ones share the last
 
 _FOUND = cython.declare(cython.int, 0)
 _RARE = cython.declare(cython.int, -1)
@@ -90,9 +88,7 @@ _LOW_16 = cython.declare(cython.uint, 0xFFFF)
 _LOW_32 = cython.declare(cython.ulonglong, 0xFFFFFFFF)
 _MAPPED = cython.declare(cython.ulonglong, 0xFFFF << 32)  # ::ffff:0:0/96, RFC 4291 section 2.5.5.2
 _ONES = cython.declare(cython.ulonglong, 0xFFFF)
-_SUM_PAIRS = cython.declare(
-    cython.uint, 32_768
-)  # words summed at a time: two 32-bit sums of bytes cannot overflow
+_SUM_PAIRS = cython.declare(cython.uint, 32_768)  # words summed at a time: two 32-bit sums of bytes cannot overflow
 _PADDED_TIMESTAMPS = cython.declare(cython.uint, 0x0101080A)  # RFC 7323 appendix A: NOP NOP TSopt
 _EXID_FAST_OPEN = cython.declare(cython.uint, 0xF989)  # RFC 7413 section 4.1.1
 _PROTOCOL_TCP = cython.declare(cython.int, 6)
@@ -190,8 +186,10 @@ def _u64(p: cython.p_uchar, at: cython.Py_ssize_t) -> cython.ulonglong:
 @cython.inline
 @cython.exceptval(check=False)
 def _sum16(p: cython.p_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.ulonglong:
-    """Something congruent, modulo 65535, to the sum of the big-endian 16-bit words of p[start:end] (RFC 1071);
-    an odd last byte counts as if a zero followed."""
+    """Congruent, modulo 65535, to the sum of the big-endian 16-bit words of p[start:end] (RFC 1071).
+
+    An odd last byte counts as if a zero followed.
+    """
     if not cython.compiled:
         return int.from_bytes(p[start:end] + bytes((end - start) & 1), "big") % 0xFFFF
     total: cython.ulonglong = 0
@@ -217,7 +215,10 @@ def _sum16(p: cython.p_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t) 
 @cython.cfunc
 @cython.exceptval(check=False)
 def _checksum_fits(packet: _Packet, p: cython.p_uchar) -> cython.bint:
-    """Whether the TCP checksum fits segment and pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1)."""
+    """Whether the TCP checksum fits segment and pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1).
+
+    2**16 and 2**32 are 1 modulo 65535, so that words of any even size add up alike.
+    """
     total: cython.ulonglong = _sum16(p, packet.pos, packet.cap_end)
     total += (packet.src_lo & _LOW_32) + (packet.dst_lo & _LOW_32)
     if packet.mark & _MARK_IPV6:
@@ -225,14 +226,12 @@ def _checksum_fits(packet: _Packet, p: cython.p_uchar) -> cython.bint:
         total += (packet.src_hi >> 32) + (packet.src_hi & _LOW_32)
         total += (packet.dst_hi >> 32) + (packet.dst_hi & _LOW_32)
     total += packet.length + _PROTOCOL_TCP
-    return total % _ONES == 0  # 2**16 and 2**32 are 1 modulo 65535: words of any even size add up alike
+    return total % _ONES == 0
 
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def _tcp_options(
-    packet: _Packet, p: cython.p_uchar, at: cython.Py_ssize_t, end: cython.Py_ssize_t
-) -> cython.bint:
+def _tcp_options(packet: _Packet, p: cython.p_uchar, at: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.bint:
     """Read the options at p[at:end] into the row; whether the list was well formed (RFC 9293 section 3.2)."""
     kind: cython.uint
     size: cython.uint
@@ -277,9 +276,7 @@ def _tcp_options(
         elif kind == 30:
             if size > 2 and p[at + 2] >> 4 <= 1:  # MP_CAPABLE, MP_JOIN: RFC 8684 section 3
                 packet.options |= _OPT_MPTCP
-        elif kind == 34 or (
-            (kind == 253 or kind == 254) and size >= 4 and _u16(p, at + 2) == _EXID_FAST_OPEN
-        ):
+        elif kind == 34 or ((kind == 253 or kind == 254) and size >= 4 and _u16(p, at + 2) == _EXID_FAST_OPEN):
             packet.options |= _OPT_FAST_OPEN
         at += size
     return fine
@@ -287,9 +284,7 @@ def _tcp_options(
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def _tcp_start(
-    packet: _Packet, p: cython.p_uchar, at: cython.Py_ssize_t, available: cython.Py_ssize_t
-) -> cython.int:
+def _tcp_start(packet: _Packet, p: cython.p_uchar, at: cython.Py_ssize_t, available: cython.Py_ssize_t) -> cython.int:
     """Fields of the TCP header at `at`, as far as `available` bytes go (8 or more)."""
     high: cython.uint
     packet.sport = _u16(p, at)
@@ -371,6 +366,9 @@ def _udp(packet: _Packet, p: cython.p_uchar) -> cython.int:
             or port == 3544  # Teredo, RFC 4380
             or port == 5072  # AYIYA, draft-massar-v6ops-ayiya
             or port == 1701  # L2TP, RFC 2661
+            or port == 4754  # GRE, RFC 8086
+            or port == 6635  # MPLS, RFC 7510
+            or port == 37008  # TZSP
         ):
             packet.pos = at + 8
             packet.rare = _UDP_PORT | port
@@ -521,14 +519,7 @@ def _ipv6(packet: _Packet, p: cython.p_uchar) -> cython.int:
     for seen in range(_MAX_EXTENSION_HEADERS + 1):
         if protocol == _PROTOCOL_TCP:
             break
-        if (
-            protocol == 0
-            or protocol == 60
-            or protocol == 43
-            or protocol == 135
-            or protocol == 139
-            or protocol == 140
-        ):
+        if protocol == 0 or protocol == 60 or protocol == 43 or protocol == 135 or protocol == 139 or protocol == 140:
             # hop-by-hop, destination options, routing, mobility, HIP, Shim6: eight octets and more
             if packet.cap_end - at < 4:
                 return -_TRUNCATED_IP
@@ -621,7 +612,7 @@ def _ip(packet: _Packet, p: cython.p_uchar, verify: cython.bint) -> cython.int:
 def _ethertype(packet: _Packet, p: cython.p_uchar, ethertype: cython.uint, verify: cython.bint) -> cython.int:
     """Follow tags, labels and LLC from `pos`, where a layer of this EtherType (or 802.3 length) begins."""
     at: cython.Py_ssize_t = packet.pos
-    labels: cython.int
+    _label: cython.int
     while True:
         if ethertype == 0x0800 or ethertype == 0x86DD:
             packet.pos = at
@@ -654,7 +645,7 @@ def _ethertype(packet: _Packet, p: cython.p_uchar, ethertype: cython.uint, verif
             at += 8
             continue
         if ethertype == 0x8847 or ethertype == 0x8848:
-            for labels in range(_MAX_MPLS_LABELS + 1):
+            for _label in range(_MAX_MPLS_LABELS + 1):
                 if packet.cap_end - at < 4:
                     return _TRUNCATED_LINK
                 at += 4
@@ -734,7 +725,7 @@ def _cooked(
     protocol: cython.uint,
     verify: cython.bint,
 ) -> cython.int:
-    """What follows a Linux cooked header: by ARPHRD where that decides, else by protocol (pcap LINKTYPE_LINUX_SLL)."""
+    """What follows a Linux cooked header: by ARPHRD where that decides, else by protocol (LINKTYPE_LINUX_SLL)."""
     packet.pos = at
     if hardware == 801 or hardware == 802 or hardware == 803:  # 802.11 bare, with Prism, with radiotap
         packet.rare = 105 if hardware == 801 else 119 if hardware == 802 else 127
@@ -755,14 +746,12 @@ def _address_text(high: int, low: int) -> str:
 class Decoder:
     """Turns frames into rows of a `SegmentBatch`, and counts what it met.
 
-    `counts` says why frames gave no row (see `reasons.REASONS`). Of the rows: `segments` and `icmp_errors`, and of
-    the segments how many are `bad_checksums`, `unverified`, `cut_options`, `malformed_options`, `fragments`,
-    `tunnelled`, `offloaded`. `scopes[n]` names scope `n`; there is more than one only with `by_vlan` or `by_tunnel`.
+    `counts` says why frames gave no row (see `reasons.REASONS`). Of the rows: `segments` and `icmp_errors`, and
+    of the segments how many are `bad_checksums`, `unverified`, `cut_options`, `malformed_options`, `fragments`,
+    `tunnelled`, `offloaded`. `scopes[n]` names scope `n`: more than one only with `by_vlan` or `by_tunnel`.
     """
 
-    def __init__(
-        self, *, by_vlan: bool = False, by_tunnel: bool = False, verify_checksums: bool = True
-    ) -> None:
+    def __init__(self, *, by_vlan: bool = False, by_tunnel: bool = False, verify_checksums: bool = True) -> None:
         self.by_vlan = by_vlan
         self.by_tunnel = by_tunnel
         self.verify_checksums = verify_checksums
@@ -790,7 +779,7 @@ class Decoder:
     def decode(self, frames: FrameBatch, start: int, out: SegmentBatch) -> int:
         """Decode `frames[start:]`, adding rows to `out`, until it is full or the batch ends.
 
-        The index of the first frame not decoded; every frame before it gave one row or counts once in `counts`.
+        The index of the first frame not decoded; every one before it gave one row or counts once in `counts`.
         """
         data: bytes = frames.data
         p: cython.p_uchar = data
@@ -862,6 +851,7 @@ class Decoder:
             packet.mss = 0
             packet.wscale = 0
             packet.scope = 0
+            packet.ip_pos = -1
             status = _walk(packet, p, f_linktype[frame], verify)
             if status == _RARE:
                 status = self._open_rare(data, f_ts_ns[frame])
@@ -969,8 +959,10 @@ class Decoder:
         return _BAD_TCP_HEADER if status == _RARE else status
 
     def _tunnel_text(self, tunnel: str) -> str:
-        """A tunnel by name, number and its two ends, the same for both directions."""
+        """A tunnel by name, number and its two ends, if it has any: the same for both directions."""
         packet: _Packet = self._packet
+        if packet.ip_pos < 0:
+            return tunnel
         ends = sorted([(packet.src_hi, packet.src_lo), (packet.dst_hi, packet.dst_lo)])
         return f"{tunnel} {'-'.join(_address_text(high, low) for high, low in ends)}"
 
@@ -980,10 +972,7 @@ class Decoder:
         key = (vlans, tunnels)
         number = self._scope_numbers.get(key)
         if number is None:
-            tags = [
-                str(vlans >> shift & 0xFFF)
-                for shift in range((vlans.bit_length() - 1) // 12 * 12 - 12, -1, -12)
-            ]
+            tags = [str(vlans >> shift & 0xFFF) for shift in range((vlans.bit_length() - 1) // 12 * 12 - 12, -1, -12)]
             texts = [f"vlan {'.'.join(tags)}"] * bool(tags) + list(tunnels)
             if not texts:
                 return 0

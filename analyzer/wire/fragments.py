@@ -31,7 +31,10 @@ class _Piece(NamedTuple):
 
 
 class HeaderFragments:
-    """Fragments by datagram, until the TCP header is whole. At most MAX_PENDING × MAX_PIECES × HEADER_MAX bytes."""
+    """Fragments by datagram, until the TCP header is whole.
+
+    Keeps at most MAX_PENDING × MAX_PIECES × HEADER_MAX bytes.
+    """
 
     def __init__(self) -> None:
         self._pending: dict[tuple[int, ...], tuple[int, list[_Piece]]] = {}

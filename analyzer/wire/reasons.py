@@ -13,7 +13,7 @@ REASONS: dict[str, str] = {
     "other_ip_protocol": "IP that carries neither TCP, UDP, ICMP nor a tunnel known here",
     "not_ip": "a link-layer frame that holds no IP packet",
     "unsupported_linktype": "a link type that is not read",
-    "encrypted": "a payload that only its key opens (802.11, PPP)",
+    "encrypted": "a payload that only its key opens (ESP, 802.11, MACsec, PPP)",
     "truncated_link": "the snap length, or the frame itself, ends inside the link-layer header",
     "truncated_ip": "the snap length, or the frame itself, ends inside the IP header",
     "truncated_tcp": "the snap length ends before the TCP flags",
@@ -22,7 +22,7 @@ REASONS: dict[str, str] = {
     "bad_tcp_header": "a TCP header that is shorter than 20 bytes or longer than its segment",
     "later_fragment": "an IP fragment other than the first: its TCP header went ahead",
     "held_fragment": "an IP fragment with a part of a TCP header, kept until the rest comes",
-    "nesting_too_deep": "more tags, labels, extension headers or tunnels inside one another than are followed",
+    "nesting_too_deep": "more tags, labels, extension headers or tunnels in one another than are followed",
 }
 
 #: reason → its number; 0 stands for "none: the frame gave a row"
