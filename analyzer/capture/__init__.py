@@ -1,4 +1,4 @@
-"""Reading captures: pcap and pcapng, compressed or not, one file or many, as batches of frames in time order."""
+"""Reading captures: pcap and pcapng, compressed or not, one file or many, as frames in time order."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Compressed captures as streams of bytes: gzip, zstd, xz, lz4 and bzip2, told apart by their first bytes.
 
-Owns decompression. Knows nothing about captures. What comes out needs no bound in all, because it is never held:
-each `read` gives at most `OUTPUT_BYTES` (zstd, whose library offers no limit: what `ZSTD_INPUT_BYTES` can hold).
-Damage and cuts never raise: what came before is kept, and `damage` says what happened.
+Owns decompression. Knows nothing about captures. What comes out needs no bound in all, because it is never
+held: each `read` gives at most `OUTPUT_BYTES` (zstd, whose library offers no limit: what `ZSTD_INPUT_BYTES` can
+hold). Damage and cuts never raise: what came before is kept, and `damage` says what happened.
 """
 
 from __future__ import annotations
@@ -102,9 +102,7 @@ class _Zstd:
         try:
             import zstandard
         except ModuleNotFoundError:
-            raise MissingReaderError(
-                ".zst captures need the zstandard package: pip install zstandard"
-            ) from None
+            raise MissingReaderError(".zst captures need the zstandard package: pip install zstandard") from None
         self._error = zstandard.ZstdError
         self._frame = zstandard.ZstdDecompressor().decompressobj()
 

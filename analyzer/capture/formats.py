@@ -1,6 +1,6 @@
 """What the first bytes of a file say it is.
 
-Owns the magic numbers of captures and the names of what is not one. Knows nothing about how a capture goes on.
+Owns the magic numbers of captures and the names of what is not one. Knows nothing of how a capture goes on.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _describe_text(head: bytes) -> str | None:
         return "JSON text"
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "text (UTF-16)"
-    printable = all(byte >= 0x20 and byte != 0x7F or byte in b"\t\n\r\f\x1b" for byte in head)
+    printable = all((byte >= 0x20 and byte != 0x7F) or byte in b"\t\n\r\f\x1b" for byte in head)
     return "text" if printable and _is_utf8(head) else None
 
 

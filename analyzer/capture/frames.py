@@ -12,7 +12,8 @@ class FrameBatch:
     """A run of captured frames, in order; frame `i` is packet number `first_packet + i` of the capture.
 
     `data` holds the frames' bytes (and whatever framing lies between them); frame `i` is
-    `data[offset[i] : offset[i] + caplen[i]]`, always whole inside `data`. Columns, each of length `count` or more:
+    `data[offset[i] : offset[i] + caplen[i]]`, always whole inside `data`. Columns, each of length `count`
+    or more:
 
     - `offset`   array('Q')  start of the frame in `data`
     - `caplen`   array('I')  bytes captured

@@ -1,13 +1,14 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The framers: walk pcap records and pcapng blocks in runs of bytes and write what they find to columns.
 
-Owns the record and block layouts (draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng). Knows nothing about files,
-compression or what a frame holds; never raises on bad bytes: it stops and says why in `damage`.
+Owns the record and block layouts (draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng). Knows nothing about
+files, compression or what a frame holds; never raises on bad bytes: it stops and says why in `damage`.
 """
 
 from __future__ import annotations
 
 from array import array
+from typing import Literal
 
 from analyzer.capture.formats import MAXIMUM_SNAPLEN, PcapVariant
 from analyzer.capture.frames import FrameBatch
@@ -19,9 +20,7 @@ except ModuleNotFoundError:
     from analyzer import _shadow as cython
 
 BATCH_FRAMES = 8192  # enough that per-batch work vanishes, few enough that the columns stay in the L2 cache
-MAX_FRAME = (
-    128 << 20
-)  # libpcap's largest per-link-layer limit (D-Bus, USB): bounds what one lying length can ask for
+MAX_FRAME = 128 << 20  # libpcap's largest per-link-layer limit (D-Bus, USB): bounds what one lying length can ask for
 MAX_BLOCK = MAX_FRAME + (1 << 20)  # the largest frame with room for its options
 MAX_INTERFACES = 1 << 16  # a section of nothing but interface blocks must not grow memory without end
 
@@ -82,16 +81,20 @@ def _u16(p: cython.p_uchar, at: cython.Py_ssize_t, big: cython.bint) -> cython.u
     return (b << 8) | a
 
 
+def _order(big: bool) -> Literal["big", "little"]:
+    return "big" if big else "little"
+
+
 class Framer:
     """What both framers share: where they stopped, and what they have seen so far.
 
     - `at`          offset in the last `data` of the first byte not taken
-    - `wanted`      bytes from `at` on that the next record needs; 0 when the batch was full and `data` holds more
+    - `wanted`      bytes from `at` on that the next record needs; 0 when only the batch was full
     - `damage`      None, or why nothing after `at` can be read
     - `packets`     frames so far, `untimed` of them without a time stamp (their `ts_ns` is 0)
     - `first_ns`    earliest and `last_ns` latest time stamp, None before the first
     - `disordered`  frames with a time stamp before that of the frame in front of them
-    - `clamped`     time stamps outside what 64 bits of nanoseconds can say (1677 to 2262), moved to the nearest
+    - `clamped`     time stamps outside what 64 bits of nanoseconds can say (1677 to 2262), moved to the end
     """
 
     def __init__(self) -> None:
@@ -110,7 +113,7 @@ class Framer:
         self.interfaces: list[InterfaceHealth] = []
 
     def take(self, data: bytes, at: int) -> FrameBatch:
-        """The whole frames of `data` from `at` on, up to `BATCH_FRAMES`; see the attributes for where it stopped."""
+        """The whole frames of `data` from `at` on, up to `BATCH_FRAMES`; the attributes say where it stopped."""
         raise NotImplementedError
 
     def _seen(self, count: int, least: int, most: int, previous: int, disordered: int) -> None:
@@ -128,7 +131,7 @@ class PcapFramer(Framer):
     def __init__(self, header: bytes, variant: PcapVariant) -> None:
         """`header` is the file header: at least `variant.file_header` bytes."""
         super().__init__()
-        order = "big" if variant.big else "little"
+        order = _order(variant.big)
         major = int.from_bytes(header[4:6], order)
         minor = int.from_bytes(header[6:8], order)
         self._big = variant.big
@@ -273,16 +276,14 @@ class PcapngFramer(Framer):
             if length < _LEAST_BLOCK or length > _MAX_BLOCK:
                 self.damage = f"a block claims a length of {length:,} bytes"
                 break
-            padded = (
-                length + 3
-            ) & ~3  # some writers leave the padding out of the length (wiretap does this too)
+            padded = (length + 3) & ~3  # some writers leave the padding out of the length (wiretap does this too)
             if end - here < padded:
                 wanted = padded
                 break
             if _u32(p, here + padded - 4, big) != length:
                 self.damage = "a block's two lengths differ"
                 break
-            if kind == _BLOCK_ENHANCED or kind == _BLOCK_PACKET:
+            if kind in (_BLOCK_ENHANCED, _BLOCK_PACKET):
                 if length < _LEAST_PACKET_BLOCK:
                     self.damage = "a packet block is shorter than its header"
                     break
@@ -367,12 +368,8 @@ class PcapngFramer(Framer):
         else:
             self.damage = "a section header without a byte-order magic"
 
-    @property
-    def _order(self) -> str:
-        return "big" if self._big else "little"
-
-    def _number(self, field: bytes) -> int:
-        return int.from_bytes(field, "big" if self._big else "little")
+    def _number(self, field: bytes, *, signed: bool = False) -> int:
+        return int.from_bytes(field, _order(self._big), signed=signed)
 
     def _section(self, body: bytes) -> None:
         """A new section: its `body` after the byte-order magic; interfaces start again from 0."""
@@ -413,9 +410,7 @@ class PcapngFramer(Framer):
         snaplen = self._number(body[4:8])
         options = self._options(body[8:])
         units = ticks_per_second(options.get(_IF_TSRESOL, bytes([DEFAULT_TSRESOL])))
-        offset = int.from_bytes(
-            options.get(_IF_TSOFFSET, b"\0")[:8], "big" if self._big else "little", signed=True
-        )
+        offset = self._number(options.get(_IF_TSOFFSET, b"")[:8], signed=True)
         offset *= 1_000_000_000
         scale, rest = divmod(1_000_000_000, units)
         self._if_units.append((units, offset))
@@ -434,14 +429,12 @@ class PcapngFramer(Framer):
         self.snaplen = max(self.snaplen, snaplen)
         if number == 0:
             self._snaplen_of_first = snaplen
-        health = InterfaceHealth(
-            name=options.get(_IF_NAME, b"").decode("utf-8", "replace"), linktype=linktype
-        )
+        health = InterfaceHealth(name=options.get(_IF_NAME, b"").decode("utf-8", "replace"), linktype=linktype)
         self._if_health.append(health)
         self.interfaces.append(health)
 
     def _statistics(self, body: bytes) -> None:
-        """Interface statistics: `body` is interface (4), time stamp (8), options. Counters are totals: the last holds."""
+        """Interface statistics: `body` is interface (4), time stamp (8), options. Of totals the last holds."""
         if len(body) < 12:
             return
         number = self._number(body[0:4])
@@ -457,7 +450,7 @@ class PcapngFramer(Framer):
             health.dropped_by_kernel = self._number(options[_ISB_OSDROP][:8])
 
     def _options(self, body: bytes) -> dict[int, bytes]:
-        """Options by code (the first of each); a list that runs over the block's end is read to its last whole one."""
+        """Options by code, the first of each; a list that runs over its block is read to the last whole one."""
         found: dict[int, bytes] = {}
         at = 0
         while at + 4 <= len(body):
@@ -479,7 +472,18 @@ class PcapngFramer(Framer):
         return held
 
 
+def first_after(batch: FrameBatch, start: int, latest: int) -> int:
+    """The first frame of `batch` from `start` on that is later than `latest`; its count where there is none."""
+    stamps: cython.longlong[::1] = batch.ts_ns
+    limit: cython.longlong = latest
+    at: cython.Py_ssize_t = start
+    count: cython.Py_ssize_t = batch.count
+    while at < count and stamps[at] <= limit:
+        at += 1
+    return at
+
+
 def ticks_per_second(tsresol: bytes) -> int:
-    """What an `if_tsresol` option says: its top bit chooses powers of 2 over powers of 10 (pcapng, section 4.2)."""
+    """What an `if_tsresol` option says: the top bit chooses powers of 2 over powers of 10 (section 4.2)."""
     value = tsresol[0] if tsresol else DEFAULT_TSRESOL
     return 1 << (value & 0x7F) if value & 0x80 else 10**value

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class InterfaceHealth:
-    """One interface of a pcapng section; the counters are totals since the capture began, as its writer saw them."""
+    """One interface of a pcapng section; the counters are totals since the capture began, as written there."""
 
     name: str = ""
     linktype: int = 0

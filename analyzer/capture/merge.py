@@ -1,8 +1,8 @@
 """Several files as one capture: frames in time order, as mergecap puts them.
 
-Owns the order of frames across files. A file is opened only when the time of its first frame has come, so files that
-do not overlap are read one after the other, whole batches at a time, and those that do are merged frame by frame.
-Always the file whose next frame is earliest goes on; of equal ones the file named first.
+Owns the order of frames across files. A file is opened only when the time of its first frame has come, so
+files that do not overlap are read one after the other, whole batches at a time, and those that do are merged
+frame by frame. Always the file whose next frame is earliest goes on; of equal ones the file named first.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from analyzer.capture.frames import FrameBatch
+from analyzer.capture.framing import first_after
 from analyzer.capture.reader import CHUNK_BYTES, LEAST_CHUNK_BYTES, FileReader
 
 ALL_CHUNKS_BYTES = 16 << 20  # what the open files may hold together, however many overlap
@@ -75,10 +76,8 @@ def merge(tracks: list[Track]) -> Iterator[FrameBatch]:
         _, track = heapq.heappop(active)
         batch = track.batch
         assert batch is not None
-        limit = min(
-            active[0][0] if active else (1 << 63, 0),
-            waiting[-1].due if waiting else (1 << 63, 0),
-        )
+        others = [key for key, _ in active[:1]] + [next_one.due for next_one in waiting[-1:]]
+        limit = min(others, default=None)
         end = _run_end(batch, track.at, limit, track.place)
         if end - track.at >= RUN_AS_IT_IS or (track.at == 0 and end == batch.count):
             if gathered.frames:
@@ -95,15 +94,12 @@ def merge(tracks: list[Track]) -> Iterator[FrameBatch]:
         yield gathered.take()
 
 
-def _run_end(batch: FrameBatch, start: int, limit: Key, place: int) -> int:
+def _run_end(batch: FrameBatch, start: int, limit: Key | None, place: int) -> int:
     """The first frame from `start` on that must wait for the file of `limit`; at least one frame goes."""
-    stamps = batch.ts_ns
-    count = batch.count
-    after = limit[0] if place < limit[1] else limit[0] - 1  # the latest time that still goes first
-    for at in range(start + 1, count):
-        if stamps[at] > after:
-            return at
-    return count
+    if limit is None:
+        return batch.count
+    latest = limit[0] if place < limit[1] else limit[0] - 1
+    return first_after(batch, start + 1, latest)
 
 
 def _part(batch: FrameBatch, start: int, end: int) -> FrameBatch:

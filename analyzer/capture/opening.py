@@ -21,15 +21,13 @@ from analyzer.errors import NotACaptureError, UsageError
 Progress = Callable[[int, int | None], None]
 
 
-def open_capture(
-    paths: Sequence[str | os.PathLike[str] | BinaryIO], *, progress: Progress | None = None
-) -> Capture:
+def open_capture(paths: Sequence[str | os.PathLike[str] | BinaryIO], *, progress: Progress | None = None) -> Capture:
     """Open `paths` as one capture in time order.
 
-    A path is a file, a directory (every capture directly in it), a pattern, or `-` for standard input; an open binary
-    file serves too. `progress(done, total)` is told stored bytes, `total` None where a stream's length is unknown.
-    Raises `NotACaptureError` or another `CaptureError` now, not while iterating, for what can be seen from the
-    files' first bytes.
+    A path is a file, a directory (every capture directly in it), a pattern, or `-` for standard input; an
+    open binary file serves too. `progress(done, total)` is told stored bytes, `total` None where a stream's
+    length is unknown. Raises `NotACaptureError` or another `CaptureError` now, not while iterating, for what
+    can be seen from the files' first bytes.
     """
     return Capture(expand(paths), progress)
 
@@ -55,9 +53,9 @@ class Capture:
             raise
 
     def _survey(self, sources: list[Source]) -> list[Track]:
-        """A track for each source that is a capture, with the time of its first frame where there are several."""
+        """A track for each source that is a capture, with its first frame's time where there are several."""
         single = len(sources) == 1
-        tracks = []
+        tracks: list[Track] = []
         for source in sources:
             try:
                 track = self._track(len(tracks), source, single)

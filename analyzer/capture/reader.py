@@ -1,7 +1,7 @@
 """One source as batches of frames, and what is learnt about it on the way.
 
-Owns the way from stored bytes through decompression to a framer, and the words for a file that breaks off. Knows
-nothing about other files of the same capture.
+Owns the way from stored bytes through decompression to a framer, and the words for a file that breaks off.
+Knows nothing about other files of the same capture.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from analyzer.errors import NotACaptureError
 CHUNK_BYTES = 1 << 18  # with its columns it stays in a core's L2 cache
 LEAST_CHUNK_BYTES = 1 << 14  # where so many files are open that full chunks would add up
 
+_AS_FAR_AS = "read to the last whole record"
+
 
 class _Rewound:
     """`source` with `head`, already read from it, in front again."""
@@ -42,7 +44,7 @@ class _Rewound:
 
 
 class FileReader:
-    """Opens `source`, finds out what it is, and gives its frames once. `health` is complete after the last batch.
+    """Opens `source`, finds out what it is, and gives its frames once; then `health` is complete.
 
     Raises `NotACaptureError` on opening. `advance(n)` is called with each number of stored bytes read.
     `chunk` bounds what is read at a time and may be changed between batches.
@@ -74,9 +76,7 @@ class FileReader:
         head = _gather(stream, HEAD_BYTES)
         while kind := compression_of(head):
             if len(self._layers) == MAX_LAYERS:
-                raise NotACaptureError(
-                    f"{self.source.name} is compressed more than {MAX_LAYERS} times; {READ_WORDS}"
-                )
+                raise NotACaptureError(f"{self.source.name} is compressed over and over; {READ_WORDS}")
             layer = Decompressed(_Rewound(head, stream), kind)
             self._layers.append(layer)
             stream = layer
@@ -151,7 +151,7 @@ class FileReader:
             self.close()
 
     def _explain_end(self, at: int, left: int) -> None:
-        """Say in the health why reading ended before the file did, if it did: `left` bytes made no whole record."""
+        """Say in the health why the file was not read to its end; `left` bytes made no whole record."""
         framer = self._framer
         count = framer.packets
         broken = self._broken_layer()
@@ -159,14 +159,11 @@ class FileReader:
         if framer.damage is not None:
             self.health.truncated = f"cannot be read past packet {count:,}: {framer.damage} at {where}"
         elif broken is not None:
-            self.health.truncated = (
-                f"breaks off after packet {count:,}: {broken}; read to the last whole record"
-            )
+            self.health.truncated = f"breaks off after packet {count:,}: {broken}; {_AS_FAR_AS}"
         elif left:
-            unit = (
-                f"packet {count + 1:,}" if self.health.format == "pcap" else f"a block after packet {count:,}"
-            )
-            self.health.truncated = f"ends in the middle of {unit} ({where}); read to the last whole record"
+            after = f"a block after packet {count:,}"
+            unit = f"packet {count + 1:,}" if self.health.format == "pcap" else after
+            self.health.truncated = f"ends in the middle of {unit} ({where}); {_AS_FAR_AS}"
 
     def _fill_health(self) -> None:
         framer = self._framer
@@ -191,9 +188,7 @@ class FileReader:
             self.notes.append(f"{name}: {framer.clamped:,} time stamps are outside the years 1677 to 2262")
         for layer in self._layers:
             if layer.trailing:
-                self.notes.append(
-                    f"{name}: bytes that are not {layer.kind} follow the {layer.kind} data and were left out"
-                )
+                self.notes.append(f"{name}: what follows the {layer.kind} data is not {layer.kind}; left out")
 
 
 def _gather(source: ByteSource, least: int, size: int = 0) -> bytes:

@@ -24,7 +24,7 @@ STANDARD_INPUT = "standard input"
 
 @dataclass(frozen=True)
 class Source:
-    """One thing to read. A regular file has a `path` and can be read again; anything else is a `stream`, once."""
+    """One thing to read. A regular file has a `path` and can be read again; others are a `stream`, once."""
 
     name: str
     path: str | None = None
@@ -39,12 +39,12 @@ def expand(
 ) -> list[Source]:
     """The sources that `paths` name, in the order given; a directory's and a pattern's files sorted by name.
 
-    Directories are not descended into: rotated captures lie side by side, and a tree is more than was asked for.
+    Directories are not descended into: rotated captures lie side by side; a tree is more than was asked for.
     """
     if isinstance(paths, (str, bytes, os.PathLike)) or hasattr(paths, "read"):
-        paths = [paths]  # type: ignore[list-item]
+        return _expand_one(paths)
     sources: list[Source] = []
-    for path in paths:  # type: ignore[union-attr]
+    for path in paths:
         sources.extend(_expand_one(path))
     return sources
 
@@ -88,7 +88,7 @@ def _file(path: str, directory: str | None = None) -> Source:
         return Source(name=path, path=path, size=status.st_size, directory=directory)
     try:
         # a named pipe or /dev/fd/N: what is read once is gone
-        return Source(name=path, stream=open(path, "rb", buffering=0), owned=True)  # noqa: SIM115
+        return Source(name=path, stream=open(path, "rb", buffering=0), owned=True)
     except OSError as error:
         raise CaptureError(f"{path}: {reason(error)}") from None
 
@@ -124,7 +124,7 @@ class OpenFiles:
 
 
 class RawFile:
-    """The bytes of a regular file; its descriptor may be taken away between reads and comes back by itself."""
+    """The bytes of a regular file; its descriptor may be taken away between reads and comes back."""
 
     def __init__(self, path: str, pool: OpenFiles) -> None:
         self.taken = 0
@@ -142,7 +142,7 @@ class RawFile:
         except OSError as error:
             raise CaptureError(f"{self._path}: {reason(error)}") from None
         self.taken += len(data)
-        return data  # type: ignore[no-any-return]
+        return data
 
     def park(self) -> None:
         """Close the descriptor, keep the place."""
