@@ -88,7 +88,9 @@ _LOW_16 = cython.declare(cython.uint, 0xFFFF)
 _LOW_32 = cython.declare(cython.ulonglong, 0xFFFFFFFF)
 _MAPPED = cython.declare(cython.ulonglong, 0xFFFF << 32)  # ::ffff:0:0/96, RFC 4291 section 2.5.5.2
 _ONES = cython.declare(cython.ulonglong, 0xFFFF)
-_SUM_PAIRS = cython.declare(cython.uint, 32_768)  # words summed at a time: two 32-bit sums of bytes cannot overflow
+_SUM_PAIRS = cython.declare(
+    cython.Py_ssize_t, 32_768
+)  # words summed at a time: two 32-bit sums of bytes cannot overflow
 _PADDED_TIMESTAMPS = cython.declare(cython.uint, 0x0101080A)  # RFC 7323 appendix A: NOP NOP TSopt
 _EXID_FAST_OPEN = cython.declare(cython.uint, 0xF989)  # RFC 7413 section 4.1.1
 _PROTOCOL_TCP = cython.declare(cython.int, 6)
@@ -194,12 +196,14 @@ def _sum16(p: cython.p_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t) 
         return int.from_bytes(p[start:end] + bytes((end - start) & 1), "big") % 0xFFFF
     total: cython.ulonglong = 0
     at: cython.Py_ssize_t = start
-    pairs: cython.uint
-    i: cython.uint
+    pairs: cython.Py_ssize_t
+    i: cython.Py_ssize_t
     high: cython.uint
     low: cython.uint
     while end - at > 1:
-        pairs = _SUM_PAIRS if end - at >= 2 * _SUM_PAIRS else (end - at) >> 1
+        pairs = (end - at) >> 1
+        if pairs > _SUM_PAIRS:
+            pairs = _SUM_PAIRS
         high = 0
         low = 0
         for i in range(pairs):
@@ -283,6 +287,7 @@ def _tcp_options(packet: _Packet, p: cython.p_uchar, at: cython.Py_ssize_t, end:
 
 
 @cython.cfunc
+@cython.inline
 @cython.exceptval(check=False)
 def _tcp_start(packet: _Packet, p: cython.p_uchar, at: cython.Py_ssize_t, available: cython.Py_ssize_t) -> cython.int:
     """Fields of the TCP header at `at`, as far as `available` bytes go (8 or more)."""
@@ -302,6 +307,7 @@ def _tcp_start(packet: _Packet, p: cython.p_uchar, at: cython.Py_ssize_t, availa
 
 
 @cython.cfunc
+@cython.inline
 @cython.exceptval(check=False)
 def _tcp(packet: _Packet, p: cython.p_uchar, verify: cython.bint) -> cython.int:
     at: cython.Py_ssize_t = packet.pos
@@ -411,6 +417,7 @@ def _icmp(packet: _Packet, p: cython.p_uchar, v6: cython.bint) -> cython.int:
 
 
 @cython.cfunc
+@cython.inline
 @cython.exceptval(check=False)
 def _ipv4(packet: _Packet, p: cython.p_uchar) -> cython.int:
     """Read the IPv4 header at `pos` and step over it; the protocol above, or a reason negated (RFC 791)."""
@@ -577,6 +584,7 @@ def _jumbo_length(packet: _Packet, p: cython.p_uchar, at: cython.Py_ssize_t) -> 
 
 
 @cython.cfunc
+@cython.inline
 @cython.exceptval(check=False)
 def _ip(packet: _Packet, p: cython.p_uchar, verify: cython.bint) -> cython.int:
     protocol: cython.int
@@ -969,13 +977,13 @@ class Decoder:
     def _scope(self, vlans: int) -> int:
         """The number of the scope in hand, a new one where it has none yet."""
         tunnels, self._tunnels = self._tunnels, ()
+        if vlans == 1 and not tunnels:
+            return 0
         key = (vlans, tunnels)
         number = self._scope_numbers.get(key)
         if number is None:
             tags = [str(vlans >> shift & 0xFFF) for shift in range((vlans.bit_length() - 1) // 12 * 12 - 12, -1, -12)]
             texts = [f"vlan {'.'.join(tags)}"] * bool(tags) + list(tunnels)
-            if not texts:
-                return 0
             if len(self.scopes) >= MAX_SCOPES:
                 return MAX_SCOPES - 1
             number = len(self.scopes)
