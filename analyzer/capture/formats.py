@@ -31,7 +31,7 @@ def _pcap_variants() -> dict[bytes, PcapVariant]:
         (0xA1B2C3D4, False, 16, 24, "microseconds"),
         (0xA1B23C4D, True, 16, 24, "nanoseconds"),
         (0xA1B2CD34, False, 24, 24, "microseconds, modified"),  # Kuznetzov's patch: interface, protocol, type
-        (0x1C0001AC, True, 16, 28, "nanoseconds, Ixia hardware"),  # the file's length follows the header
+        (0x1C0001AC, False, 16, 28, "microseconds, Ixia hardware"),  # the length of all records follows the header
         (0x1C0001AB, False, 16, 28, "microseconds, Ixia software"),
     )
     variants = {}
@@ -96,9 +96,11 @@ def describe(head: bytes) -> str:
         return "a pcapng file cut off or damaged inside its section header"
     if not head.strip(b"\0"):
         return "nothing but zero bytes"
+    if text := _describe_text(head):
+        return text
     if _is_erf(head):
         return "an Endace ERF capture; `editcap IN OUT` converts it"
-    return _describe_text(head) or f"of no known kind (it starts with {head[:4].hex(' ')})"
+    return f"of no known kind (it starts with {head[:4].hex(' ')})"
 
 
 def _is_erf(head: bytes) -> bool:

@@ -26,6 +26,7 @@ MAX_INTERFACES = 1 << 16  # a section of nothing but interface blocks must not g
 
 _BATCH_FRAMES = cython.declare(cython.Py_ssize_t, BATCH_FRAMES)
 _MAX_BLOCK = cython.declare(cython.uint, MAX_BLOCK)
+_NO_TIME = cython.declare(cython.longlong, -0x7FFFFFFFFFFFFFFF)  # before the first time stamp
 _SECOND = cython.declare(cython.longlong, 1_000_000_000)
 
 _LEAST_RECORD = cython.declare(cython.Py_ssize_t, 16)  # no frame of either format takes fewer bytes of file
@@ -91,7 +92,7 @@ class Framer:
     - `at`          offset in the last `data` of the first byte not taken
     - `wanted`      bytes from `at` on that the next record needs; 0 when only the batch was full
     - `damage`      None, or why nothing after `at` can be read
-    - `packets`     frames so far, `untimed` of them without a time stamp (their `ts_ns` is 0)
+    - `packets`     frames so far, `untimed` of them without a time stamp (their `ts_ns` repeats the one before)
     - `first_ns`    earliest and `last_ns` latest time stamp, None before the first
     - `disordered`  frames with a time stamp before that of the frame in front of them
     - `clamped`     time stamps outside what 64 bits of nanoseconds can say (1677 to 2262), moved to the end
@@ -107,7 +108,7 @@ class Framer:
         self.last_ns: int | None = None
         self.disordered = 0
         self.clamped = 0
-        self._previous_ns = _INT64_MIN
+        self._previous_ns = _NO_TIME
         self.snaplen = 0
         self.linktypes: set[int] = set()
         self.interfaces: list[InterfaceHealth] = []
@@ -330,7 +331,8 @@ class PcapngFramer(Framer):
                 offsets[count] = here + 12
                 caplens[count] = caplen
                 wirelens[count] = wirelen
-                stamps[count] = 0  # it has no time; frame.time_epoch is 0 there too
+                # it has no time (frame.time_epoch is empty there): the place in the file is all that is known
+                stamps[count] = previous if previous != _NO_TIME else 0
                 links[count] = if_links[0]
                 untimed += 1
                 count += 1

@@ -2,7 +2,8 @@
 
 Owns the order of frames across files. A file is opened only when the time of its first frame has come, so
 files that do not overlap are read one after the other, whole batches at a time, and those that do are merged
-frame by frame. Always the file whose next frame is earliest goes on; of equal ones the file named first.
+frame by frame. Always the file whose next frame is earliest goes on; of equal ones the file named first
+(mergecap 4.0 takes the last, which turns round what rotated files have at their seam).
 """
 
 from __future__ import annotations

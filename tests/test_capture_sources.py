@@ -1,0 +1,370 @@
+"""Where captures come from: compressed, piped, in directories, rotated, overlapping."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import random
+import resource
+import shutil
+import struct
+import subprocess
+import sys
+import threading
+import zlib
+
+import lz4.frame
+import pytest
+import zstandard
+
+from analyzer.capture import open_capture
+from analyzer.errors import AnalyzerError, CaptureError, NotACaptureError, UsageError
+
+FRAME = bytes(range(60))
+
+
+def pcap(*seconds, tag=0, size=60):
+    """A little-endian microsecond pcap with one frame a time; a frame is `tag`, its number, and filling."""
+    out = [struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)]
+    for number, second in enumerate(seconds):
+        whole, micros = divmod(round(second * 10**6), 10**6)
+        out.append(struct.pack("<IIII", whole, micros, size, size) + struct.pack("<BH", tag, number) + bytes(size - 3))
+    return b"".join(out)
+
+
+def tags(capture):
+    """(tag, number) of each frame, after checking that packet numbers run on from 1."""
+    got = []
+    for batch in capture:
+        assert batch.first_packet == len(got) + 1
+        got.extend(struct.unpack_from("<BH", batch.data, batch.offset[i]) for i in range(batch.count))
+    return got
+
+
+COMPRESS = {
+    "gzip": gzip.compress,
+    "zstd": zstandard.ZstdCompressor(write_content_size=False).compress,
+    "xz": lzma.compress,
+    "lz4": lz4.frame.compress,
+    "bzip2": bz2.compress,
+}
+PLAIN = pcap(*range(3000))
+WANTED = [(0, number) for number in range(3000)]
+
+
+@pytest.mark.parametrize("kind", COMPRESS)
+def test_compressed_captures_are_opened_as_they_are(kind):
+    capture = open_capture([io.BytesIO(COMPRESS[kind](PLAIN))])
+    assert tags(capture) == WANTED
+    assert (capture.health.files[0].compression, capture.health.notes) == (kind, [])
+
+
+@pytest.mark.parametrize("kind", COMPRESS)
+def test_members_one_after_the_other_are_one_file(kind):
+    pieces = [PLAIN[:1000], PLAIN[1000:50_001], PLAIN[50_001:]]
+    capture = open_capture([io.BytesIO(b"".join(COMPRESS[kind](piece) for piece in pieces))])
+    assert tags(capture) == WANTED
+    assert capture.health.notes == []
+
+
+@pytest.mark.parametrize("kind", COMPRESS)
+def test_a_cut_compressed_stream_is_kept_as_far_as_it_goes(kind):
+    noise = random.Random(1)
+    count = 1500
+    out = [pcap()]
+    for number in range(count):  # longer than one block of bzip2, and not to be compressed
+        out += [struct.pack("<IIIIBH", number, 0, 1000, 1000, 0, number), noise.randbytes(997)]
+    whole = COMPRESS[kind](b"".join(out))
+    capture = open_capture([io.BytesIO(whole[: len(whole) * 9 // 10])])
+    got = tags(capture)
+    assert got == [(0, number) for number in range(len(got))]
+    assert count // 2 < len(got) < count
+    assert "data is cut off" in capture.health.files[0].truncated
+
+
+def test_a_cut_gzip_gives_what_zlib_gives():
+    whole = gzip.compress(PLAIN)
+    capture = open_capture([io.BytesIO(whole[: len(whole) // 2])])
+    inflated = zlib.decompressobj(wbits=31).decompress(whole[: len(whole) // 2])
+    assert len(tags(capture)) == (len(inflated) - 24) // 76
+
+
+def test_a_damaged_gzip_trailer_loses_no_frame():
+    whole = bytearray(gzip.compress(PLAIN))
+    whole[-8] ^= 0xFF
+    capture = open_capture([io.BytesIO(bytes(whole))])
+    assert tags(capture) == WANTED
+    assert "the gzip data is damaged" in capture.health.notes[0]
+
+
+@pytest.mark.parametrize("kind", COMPRESS)
+def test_damage_anywhere_in_compressed_data_never_raises_from_the_loop(kind):
+    whole = COMPRESS[kind](pcap(*range(50)))
+    for at in range(0, len(whole), max(len(whole) // 60, 1)):
+        blob = whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :]
+        try:
+            capture = open_capture([io.BytesIO(blob)])
+        except NotACaptureError:
+            continue
+        tags_or_damage = sum(batch.count for batch in capture)
+        assert tags_or_damage <= 51 * 76 // 16
+
+
+def test_other_bytes_after_the_compressed_ones_are_left_out_and_noted():
+    capture = open_capture([io.BytesIO(gzip.compress(PLAIN) + b"a signature")])
+    assert tags(capture) == WANTED
+    assert "what follows the gzip data is not gzip" in capture.health.notes[0]
+    assert not capture.health.truncated
+
+
+def test_zero_padding_after_compressed_data_is_nothing():
+    capture = open_capture([io.BytesIO(gzip.compress(PLAIN) + bytes(512))])
+    tags(capture)
+    assert capture.health.notes == []
+
+
+def test_compressed_twice_is_read_and_more_often_is_not():
+    twice = lzma.compress(gzip.compress(PLAIN))
+    capture = open_capture([io.BytesIO(twice)])
+    assert tags(capture) == WANTED
+    assert capture.health.files[0].compression == "gzip in xz"
+    with pytest.raises(NotACaptureError, match="over and over"):
+        open_capture([io.BytesIO(gzip.compress(twice))])
+
+
+def test_what_is_compressed_and_no_capture_says_both(tmp_path):
+    path = tmp_path / "solaris.gz"
+    path.write_bytes(gzip.compress(b"snoop\0\0\0" + bytes(100)))
+    with pytest.raises(NotACaptureError, match=r"inside gzip, is a snoop capture"):
+        open_capture([path])
+
+
+def test_a_decompression_bomb_takes_no_memory():
+    bomb = io.BytesIO()
+    with gzip.open(bomb, "wb") as stream:
+        stream.write(pcap())
+        for _ in range(256):
+            stream.write(bytes(1 << 20))  # zeros are frames of length 0
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    bomb.seek(0)
+    with open_capture([bomb]) as capture:
+        for batch in capture:
+            if batch.first_packet > 2_000_000:
+                break
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
+
+
+class Trickle(io.RawIOBase):
+    """A pipe that gives at most `step` bytes a read."""
+
+    def __init__(self, data, step):
+        self._data, self._step = io.BytesIO(data), step
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        piece = self._data.read(min(self._step, len(buffer)))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+@pytest.mark.parametrize("step", [1, 7, 23, 76, 4096])
+def test_short_reads_change_nothing(step):
+    assert tags(open_capture([Trickle(pcap(*range(200)), step)])) == WANTED[:200]
+
+
+def test_a_pipe_gives_frames_before_it_is_closed():
+    out, into = os.pipe()
+    with open(out, "rb", buffering=0) as reading, open(into, "wb", buffering=0) as writing:
+        writing.write(pcap(1, 2))
+        batch = next(iter(open_capture([reading])))
+        assert batch.count == 2
+
+
+def test_dash_is_standard_input():
+    program = (
+        "from analyzer.capture import open_capture; c = open_capture(['-']);"
+        "print(sum(b.count for b in c), c.health.files[0].name)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], input=pcap(1, 2, 3), capture_output=True, check=True)
+    assert done.stdout.split(maxsplit=1) == [b"3", b"standard input\n"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_named_pipe_is_read_once(tmp_path):
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(pcap(1, 2, 3),))
+    writer.start()
+    assert len(tags(open_capture([path]))) == 3
+    writer.join()
+
+
+def test_a_file_opened_as_text_is_wrong_usage():
+    with pytest.raises(UsageError, match="binary"):
+        open_capture([io.StringIO("text")])
+
+
+def test_a_directory_is_every_capture_in_it_and_nothing_else(tmp_path):
+    (tmp_path / "b.pcap").write_bytes(pcap(1, tag=1))
+    (tmp_path / "a.gz").write_bytes(gzip.compress(pcap(2, tag=2)))
+    (tmp_path / "notes.txt").write_text("not a capture")
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "c.pcap").write_bytes(pcap(3, tag=3))
+    capture = open_capture([tmp_path])
+    assert tags(capture) == [(1, 0), (2, 0)]
+    assert [os.path.basename(file.name) for file in capture.health.files] == ["a.gz", "b.pcap"]
+
+
+def test_an_empty_directory_is_no_capture(tmp_path):
+    with pytest.raises(NotACaptureError, match="directory with no file in it"):
+        open_capture([tmp_path])
+
+
+def test_a_directory_without_a_capture_is_no_capture(tmp_path):
+    (tmp_path / "notes.txt").write_text("not a capture")
+    with pytest.raises(NotACaptureError, match="no file there is a capture"):
+        open_capture([tmp_path])
+
+
+def test_a_file_named_among_others_must_be_a_capture(tmp_path):
+    (tmp_path / "a.pcap").write_bytes(pcap(1))
+    (tmp_path / "b.txt").write_text("not a capture")
+    with pytest.raises(NotACaptureError, match=r"b\.txt is text"):
+        open_capture([tmp_path / "a.pcap", tmp_path / "b.txt"])
+
+
+def test_a_pattern_that_the_shell_left_is_expanded(tmp_path):
+    for name in ("r1.pcap", "r2.pcap", "other.pcap"):
+        (tmp_path / name).write_bytes(pcap(1))
+    assert len(tags(open_capture([str(tmp_path / "r*.pcap")]))) == 2
+    with pytest.raises(CaptureError, match="no file matches"):
+        open_capture([str(tmp_path / "x*.pcap")])
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path):
+    (tmp_path / "r[1].pcap").write_bytes(pcap(1))
+    (tmp_path / "r1.pcap").write_bytes(pcap(1, 2))
+    assert len(tags(open_capture([str(tmp_path / "r[1].pcap")]))) == 1
+
+
+def merged(tmp_path, *times):
+    paths = []
+    for tag, seconds in enumerate(times):
+        paths.append(tmp_path / f"{tag}.pcap")
+        paths[-1].write_bytes(pcap(*seconds, tag=tag))
+    return open_capture(paths)
+
+
+def test_files_are_read_in_order_of_time_not_of_name(tmp_path):
+    assert tags(merged(tmp_path, [30, 40], [10, 20])) == [(1, 0), (1, 1), (0, 0), (0, 1)]
+
+
+def test_overlapping_files_are_merged_frame_by_frame(tmp_path):
+    assert tags(merged(tmp_path, [1, 4, 5, 9], [2, 3, 6])) == [(0, 0), (1, 0), (1, 1), (0, 1), (0, 2), (1, 2), (0, 3)]
+
+
+def test_equal_times_keep_the_order_the_files_were_named_in(tmp_path):
+    assert tags(merged(tmp_path, [1, 2, 2], [2, 2, 3])) == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+
+
+def test_files_without_frames_take_part(tmp_path):
+    capture = merged(tmp_path, [], [1], [])
+    assert tags(capture) == [(1, 0)]
+    assert [file.packets for file in capture.health.files] == [0, 1, 0]
+
+
+def test_frames_out_of_order_inside_a_file_keep_their_order(tmp_path):
+    assert tags(merged(tmp_path, [10, 5, 20], [7, 12])) == [(1, 0), (0, 0), (0, 1), (1, 1), (0, 2)]
+
+
+def test_long_files_interleaved_one_by_one(tmp_path):
+    count = 20_000
+    capture = merged(tmp_path, [i * 2 / 1000 for i in range(count)], [(i * 2 + 1) / 1000 for i in range(count)])
+    assert tags(capture) == [(i % 2, i // 2) for i in range(2 * count)]
+    assert capture.health.disordered == 0
+
+
+def test_hundreds_of_overlapping_files_do_not_exhaust_descriptors(tmp_path):
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard[1]))
+    try:
+        files = 250
+        for tag in range(files):
+            seconds = [number * files + tag for number in range(40)]
+            (tmp_path / f"{tag:03}.pcap").write_bytes(pcap(*seconds, tag=tag, size=1400))
+        got = tags(open_capture([tmp_path]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, hard)
+    assert got == [(tag, number) for number in range(40) for tag in range(files)]
+
+
+def test_rotated_files_are_open_one_at_a_time(tmp_path):
+    for tag in range(5):
+        (tmp_path / f"{tag}.pcap").write_bytes(pcap(tag * 10, tag * 10 + 1, tag=tag))
+    opened = []
+    for _ in open_capture([tmp_path]):
+        opened.append(sum(str(tmp_path) in name for name in descriptors()))
+    assert max(opened) <= 1
+
+
+def descriptors():
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("needs /proc")
+    names = []
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            names.append(os.readlink(f"/proc/self/fd/{number}"))
+        except FileNotFoundError:
+            continue
+    return names
+
+
+def test_closing_early_leaves_nothing_open(tmp_path):
+    (tmp_path / "a.pcap").write_bytes(pcap(*range(50_000)))
+    (tmp_path / "b.pcap").write_bytes(pcap(*range(50_000), tag=1))
+    with open_capture([tmp_path]) as capture:
+        next(iter(capture))
+    assert not any(str(tmp_path) in name for name in descriptors())
+
+
+def test_a_capture_is_read_once():
+    capture = open_capture([io.BytesIO(pcap(1))])
+    list(capture)
+    with pytest.raises(UsageError, match="only once"):
+        list(capture)
+
+
+def test_progress_ends_at_the_stored_size(tmp_path):
+    told = []
+    (tmp_path / "a.pcap.gz").write_bytes(gzip.compress(pcap(*range(9000))))
+    (tmp_path / "b.pcap").write_bytes(pcap(1, 2))
+    total = sum(path.stat().st_size for path in tmp_path.iterdir())
+    list(open_capture([tmp_path], progress=lambda *step: told.append(step)))
+    assert told[-1] == (total, total)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+def test_progress_of_a_stream_has_no_total():
+    told = []
+    list(open_capture([io.BytesIO(pcap(1))], progress=lambda *step: told.append(step)))
+    assert told[-1] == (len(pcap(1)), None)
+
+
+def test_nothing_named_is_wrong_usage():
+    with pytest.raises(AnalyzerError, match="no capture named"):
+        open_capture([])
+
+
+@pytest.mark.peer
+@pytest.mark.skipif(not shutil.which("mergecap"), reason="needs mergecap")
+def test_packet_numbers_are_mergecaps(tmp_path):
+    times = [[1, 8, 3, 12, 40], [2, 9, 2.5, 30, 31], [11, 50, 51], [0.5, 45]]
+    mine = tags(merged(tmp_path, *times))
+    out = tmp_path / "merged"
+    subprocess.run(["mergecap", "-w", out, *sorted(tmp_path.glob("*.pcap"))], check=True, capture_output=True)
+    assert mine == tags(open_capture([out]))
