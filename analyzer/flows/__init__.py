@@ -1,0 +1,1 @@
+"""From the tracker's facts to one row a flow: facts → verdicts → COLUMNS → tables."""

@@ -1,0 +1,414 @@
+"""`COLUMNS`: the one schema of a flow. Every table, file format, filter and document is made from it.
+
+Owns names, types, words and how each value follows from the facts. Adding a column touches this list only.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import ipaddress
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from analyzer import segments as s
+from analyzer.flows import facts as f
+from analyzer.flows import verdict, zeek
+from analyzer.flows.table import FlowTable
+from analyzer.tcp import states
+
+DIRECTION_BASES = ("syn", "synack", "port", "first_packet")
+WHO = ("", "originator", "responder", "both")
+CENSORED = ("", "start", "end", "both")
+# The most telling cause first.
+SYNACK_CAUSES = (
+    (f.CAUSE_CONFLICTING, "conflicting"),
+    (f.CAUSE_AFTER_ACK, "after_ack"),
+    (f.CAUSE_DEFERRED, "deferred"),
+    (f.CAUSE_UNANSWERED, "unanswered"),
+    (f.CAUSE_ELICITED, "elicited"),
+)
+#: Community ID of a flow (v1, seed 0): https://github.com/corelight/community-id-spec
+_COMMUNITY_SEED = b"\0\0"
+_TCP = b"\x06\x00"
+
+
+@lru_cache(maxsize=65536)
+def address_text(high: int, low: int, ipv6: bool) -> str:
+    """An address as its family writes it, from the two halves of a row."""
+    if ipv6:
+        return str(ipaddress.IPv6Address(high << 64 | low))
+    return str(ipaddress.IPv4Address(low & 0xFFFFFFFF))
+
+
+def address_bytes(high: int, low: int, ipv6: bool) -> bytes:
+    """The same as on the wire: 4 or 16 bytes."""
+    if ipv6:
+        return (high << 64 | low).to_bytes(16, "big")
+    return (low & 0xFFFFFFFF).to_bytes(4, "big")
+
+
+def community_id(a: tuple[bytes, int], b: tuple[bytes, int]) -> str:
+    """Community ID v1 of a TCP flow between two (address, port) pairs, in either order."""
+    low, high = sorted((a, b))
+    ports = low[1].to_bytes(2, "big") + high[1].to_bytes(2, "big")
+    digest = hashlib.sha1(_COMMUNITY_SEED + low[0] + high[0] + _TCP + ports, usedforsecurity=False).digest()
+    return "1:" + base64.b64encode(digest).decode("ascii")
+
+
+def originator(table: FlowTable, row: int) -> str:
+    """The originator's address as text."""
+    return address_text(table.fact(row, "o_hi"), table.fact(row, "o_lo"), bool(table.fact(row, "bits") & f.IPV6))
+
+
+def responder(table: FlowTable, row: int) -> str:
+    """The responder's address as text."""
+    return address_text(table.fact(row, "r_hi"), table.fact(row, "r_lo"), bool(table.fact(row, "bits") & f.IPV6))
+
+
+def _community(table: FlowTable, row: int) -> str:
+    ipv6 = bool(table.fact(row, "bits") & f.IPV6)
+    return community_id(
+        (address_bytes(table.fact(row, "o_hi"), table.fact(row, "o_lo"), ipv6), table.fact(row, "o_port")),
+        (address_bytes(table.fact(row, "r_hi"), table.fact(row, "r_lo"), ipv6), table.fact(row, "r_port")),
+    )
+
+
+def handshake(table: FlowTable, row: int) -> str:
+    """The verdict on the handshake."""
+    return verdict.handshake(table.fact(row, "bits"))
+
+
+def close(table: FlowTable, row: int) -> str:
+    """The verdict on the close."""
+    return verdict.close(table.fact(row, "bits"), table.fact(row, "o_fins"), table.fact(row, "r_fins"))
+
+
+def _synack_cause(table: FlowTable, row: int) -> str:
+    cause = table.fact(row, "synack_cause")
+    return next((word for bit, word in SYNACK_CAUSES if cause & bit), "")
+
+
+def _half_closed_ns(table: FlowTable, row: int) -> int | None:
+    start = table.fact(row, "half_start_ns")
+    if not start:
+        return None
+    return max((table.fact(row, "half_end_ns") or table.end_ns) - start, 0)
+
+
+def censored(table: FlowTable, row: int) -> str:
+    """Which edge of the capture hides something: it was older, or it still waited or lived at the end."""
+    start = bool(table.fact(row, "bits") & f.CENSORED_START)
+    end = table.is_waiting(row) or close(table, row) == "open"
+    return CENSORED[start + 2 * end]
+
+
+def _directions(table: FlowTable, row: int) -> str:
+    if not table.fact(row, "r_packets"):
+        return "originator"
+    return "both" if table.fact(row, "o_packets") else "responder"
+
+
+def _conn_state(table: FlowTable, row: int) -> str:
+    return zeek.conn_state(
+        table.fact(row, "o_zeek"),
+        table.fact(row, "r_zeek"),
+        table.history(row),
+        no_bytes=not (table.fact(row, "o_bytes") or table.fact(row, "r_bytes")),
+    )
+
+
+def _filter(table: FlowTable, row: int) -> str:
+    family = "ipv6" if table.fact(row, "bits") & f.IPV6 else "ip"
+    return (
+        f"{family}.addr == {originator(table, row)} && {family}.addr == {responder(table, row)}"
+        f" && tcp.port == {table.fact(row, 'o_port')} && tcp.port == {table.fact(row, 'r_port')}"
+        f" && frame.number >= {table.fact(row, 'first_packet')} && frame.number <= {table.fact(row, 'last_packet')}"
+        " && !icmp && !icmpv6"
+    )
+
+
+def _icmp_sender(table: FlowTable, row: int) -> str | None:
+    sender = table.icmp_sender(row)
+    if sender is None:
+        return None
+    value = ipaddress.IPv6Address(sender)
+    return str(value.ipv4_mapped or value)
+
+
+Get = Callable[[FlowTable, int], Any]
+
+
+def _fact(name: str) -> Get:
+    return lambda table, row: table.fact(row, name)
+
+
+def _bit(bit: int) -> Get:
+    return lambda table, row: bool(table.fact(row, "bits") & bit)
+
+
+def _word(words: tuple[str, ...], name: str) -> Get:
+    return lambda table, row: words[table.fact(row, name)]
+
+
+def _final(position: int, words: tuple[str, ...]) -> Get:
+    return lambda table, row: words[table.final(row)[position]]
+
+
+def _syn_option(end: str, bit: int) -> Get:
+    return lambda table, row: (
+        bool(table.fact(row, end + "options") & bit) if table.fact(row, end + "syn_flags") else None
+    )
+
+
+def _syn_value(end: str, name: str, bit: int) -> Get:
+    return lambda table, row: table.fact(row, end + name) if table.fact(row, end + "options") & bit else None
+
+
+def _ecn_originator(table: FlowTable, row: int) -> bool | None:
+    flags = table.fact(row, "o_syn_flags")
+    return (flags & (s.ECE | s.CWR)) == (s.ECE | s.CWR) if flags else None
+
+
+def _ecn_responder(table: FlowTable, row: int) -> bool | None:
+    flags = table.fact(row, "r_syn_flags")
+    return (flags & (s.ECE | s.CWR)) == s.ECE if flags else None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, its type, what it says, and its value for a row of a table.
+
+    `kind`: "int", "text", "bool", "category" (text out of `words`), "time" (ns since the epoch) or "span" (ns).
+    `nullable`: the value may be None. `fact`: the raw fact it equals, where it is one.
+    """
+
+    name: str
+    kind: str
+    doc: str
+    get: Get
+    words: tuple[str, ...] = ()
+    nullable: bool = False
+    fact: str | None = None
+
+
+def _raw(name: str, kind: str, fact: str, doc: str) -> Column:
+    return Column(name, kind, doc, _fact(fact), fact=fact)
+
+
+def _both(name: str, fact: str, doc: str) -> Iterator[Column]:
+    for who, end in (("originator", "o_"), ("responder", "r_")):
+        yield _raw(f"{who}_{name}", "int", end + fact, f"{doc} the {who}")
+
+
+def _options() -> Iterator[Column]:
+    for who, end in (("originator", "o_"), ("responder", "r_")):
+        yield Column(f"{who}_mss", "int", f"MSS in the {who}'s SYN", _syn_value(end, "mss", s.OPT_MSS), nullable=True)
+        yield Column(
+            f"{who}_window_scale",
+            "int",
+            f"window scale in the {who}'s SYN (the shift)",
+            _syn_value(end, "wscale", s.OPT_WSCALE),
+            nullable=True,
+        )
+        for name, bit in (
+            ("sack_permitted", s.OPT_SACK_PERMITTED),
+            ("timestamps", s.OPT_TIMESTAMPS),
+            ("fast_open", s.OPT_FAST_OPEN),
+            ("mptcp", s.OPT_MPTCP),
+        ):
+            yield Column(
+                f"{who}_{name}",
+                "bool",
+                f"option in the {who}'s SYN: {name.replace('_', ' ')}",
+                _syn_option(end, bit),
+                nullable=True,
+            )
+        yield Column(
+            f"{who}_ecn",
+            "bool",
+            f"the {who}'s SYN sets up ECN (RFC 3168)",
+            _ecn_originator if end == "o_" else _ecn_responder,
+            nullable=True,
+        )
+
+
+COLUMNS: tuple[Column, ...] = (
+    _raw("flow", "int", "number", "number in order of first packet, as Wireshark's tcp.stream counts"),
+    Column("originator", "text", "address of the sender of the first SYN", originator),
+    _raw("originator_port", "int", "o_port", "its port"),
+    Column("responder", "text", "address of the other end", responder),
+    _raw("responder_port", "int", "r_port", "its port"),
+    Column(
+        "direction_basis",
+        "category",
+        "what tells who the originator is",
+        _word(DIRECTION_BASES, "direction_basis"),
+        DIRECTION_BASES,
+    ),
+    Column("community_id", "text", "Community ID v1: the join key to Zeek, Suricata and Arkime", _community),
+    Column(
+        "scope",
+        "text",
+        "the VLAN or tunnel that keeps this 4-tuple apart, with --by-vlan or --by-tunnel",
+        lambda table, row: table.scopes[table.fact(row, "scope")] if table.fact(row, "scope") else "",
+    ),
+    _raw("first_ns", "time", "first_ns", "time of the first packet"),
+    _raw("last_ns", "time", "last_ns", "time of the latest packet"),
+    _raw("first_packet", "int", "first_packet", "its number, as Wireshark's frame.number"),
+    _raw("last_packet", "int", "last_packet", "number of the last packet"),
+    Column("handshake", "category", "what became of the handshake", handshake, verdict.HANDSHAKES),
+    Column("close", "category", "what became of the connection after it", close, verdict.CLOSES),
+    Column("closed_by", "category", "whose FIN came first", _word(WHO, "closed_by"), WHO),
+    Column("reset_by", "category", "whose RST ended it", _word(WHO, "reset_by"), WHO),
+    Column(
+        "originator_state",
+        "category",
+        "state of the originator at the end of the capture",
+        _final(0, states.STATES),
+        states.STATES,
+    ),
+    Column(
+        "responder_state",
+        "category",
+        "state of the responder at the end of the capture",
+        _final(2, states.STATES),
+        states.STATES,
+    ),
+    Column(
+        "originator_basis", "category", "how the originator's state is known", _final(1, states.BASES), states.BASES
+    ),
+    Column("responder_basis", "category", "how the responder's state is known", _final(3, states.BASES), states.BASES),
+    Column(
+        "handshake_confirmed",
+        "bool",
+        "data, or an ACK of data, from the responder proves that it got the ACK",
+        _bit(f.CONFIRMED),
+    ),
+    Column(
+        "syn_count",
+        "int",
+        "SYN segments captured, copies included",
+        lambda table, row: table.fact(row, "o_syns") + table.fact(row, "r_syns"),
+    ),
+    Column(
+        "syn_retransmissions",
+        "int",
+        "SYN retransmissions, copies left out",
+        lambda table, row: table.fact(row, "o_syn_retransmissions") + table.fact(row, "r_syn_retransmissions"),
+    ),
+    Column(
+        "synack_count",
+        "int",
+        "SYN+ACK segments captured, copies included",
+        lambda table, row: table.fact(row, "o_synacks") + table.fact(row, "r_synacks"),
+    ),
+    Column(
+        "synack_retransmissions",
+        "int",
+        "SYN+ACK retransmissions, copies left out",
+        lambda table, row: table.fact(row, "o_synack_retransmissions") + table.fact(row, "r_synack_retransmissions"),
+    ),
+    Column(
+        "synack_cause",
+        "category",
+        "why the SYN+ACK was sent again",
+        _synack_cause,
+        ("", *(word for _, word in SYNACK_CAUSES)),
+    ),
+    Column(
+        "capture_duplicates",
+        "int",
+        "segments that the capture holds more than once",
+        lambda table, row: table.fact(row, "o_duplicates") + table.fact(row, "r_duplicates"),
+    ),
+    Column(
+        "half_closed_ns",
+        "span",
+        "how long one direction stayed open after the other's FIN was acknowledged",
+        _half_closed_ns,
+        nullable=True,
+    ),
+    _raw("half_closed_bytes", "int", "half_bytes", "payload that it still carried"),
+    Column("censored", "category", "which edge of the capture hides something", censored, CENSORED),
+    Column(
+        "responder_rtt_ns",
+        "span",
+        "SYN to SYN+ACK",
+        lambda table, row: table.rtt(row, "responder"),
+        nullable=True,
+    ),
+    Column(
+        "originator_rtt_ns",
+        "span",
+        "SYN+ACK to ACK",
+        lambda table, row: table.rtt(row, "originator"),
+        nullable=True,
+    ),
+    *_both("packets", "packets", "segments captured of"),
+    *_both("bytes", "bytes", "payload bytes captured of"),
+    *_both("retransmissions", "retransmissions", "segments sent again (data, SYN, FIN), copies left out, by"),
+    *_both("fins", "fins", "FIN segments of"),
+    *_both("rsts", "rsts", "RST segments of"),
+    Column(
+        "rejected_rsts",
+        "int",
+        "RST segments that their receiver ignores (RFC 5961)",
+        lambda table, row: table.fact(row, "o_rejected_rsts") + table.fact(row, "r_rejected_rsts"),
+    ),
+    Column("directions_seen", "category", "whose segments were captured", _directions, WHO[1:]),
+    Column(
+        "midstream",
+        "bool",
+        "neither SYN nor SYN+ACK is in the capture",
+        lambda table, row: not table.fact(row, "bits") & (f.SYN_SEEN | f.SYNACK_SEEN),
+    ),
+    Column(
+        "missing_segments",
+        "int",
+        "runs of data that were sent and not captured",
+        lambda table, row: table.fact(row, "o_missing") + table.fact(row, "r_missing"),
+    ),
+    Column("reused", "bool", "an earlier connection of the same 4-tuple is in the capture", _bit(f.REUSED)),
+    Column("replaced", "bool", "a new connection began on its ports while it lived", _bit(f.REPLACED)),
+    Column("challenge_ack", "bool", "its SYN was first answered by an ACK of an older connection", _bit(f.CHALLENGED)),
+    Column("simultaneous_open", "bool", "both ends sent a SYN (RFC 9293 3.5)", _bit(f.SIMULTANEOUS_OPEN)),
+    Column("syn_data", "bool", "its SYN carried data (fast open, RFC 7413)", _bit(f.FAST_OPEN)),
+    Column("evicted", "bool", "left the tracker because a bound was reached", _bit(f.EVICTED)),
+    Column(
+        "icmp_type",
+        "int",
+        "type of the ICMP error that quoted its SYN",
+        lambda table, row: table.fact(row, "icmp") >> 8 if table.fact(row, "icmp") else None,
+        nullable=True,
+    ),
+    Column(
+        "icmp_code",
+        "int",
+        "its code",
+        lambda table, row: table.fact(row, "icmp") & 0xFF if table.fact(row, "icmp") else None,
+        nullable=True,
+    ),
+    Column("icmp_sender", "text", "who sent it", _icmp_sender, nullable=True),
+    *_options(),
+    Column(
+        "conn_state",
+        "category",
+        "as Zeek writes it in conn.log",
+        _conn_state,
+        ("S0", "S1", "SF", "REJ", "S2", "S3", "RSTO", "RSTR", "RSTOS0", "RSTRH", "SH", "SHR", "OTH"),
+    ),
+    Column("history", "text", "as Zeek writes it in conn.log", lambda table, row: table.history(row)),
+    _raw("completeness", "int", "completeness", "as Wireshark 4.0 shows it as tcp.completeness"),
+    Column("wireshark_filter", "text", "display filter that selects exactly its packets", _filter),
+)
+
+BY_NAME: dict[str, Column] = {column.name: column for column in COLUMNS}
+NAMES: tuple[str, ...] = tuple(BY_NAME)
+
+
+def record(table: FlowTable, row: int, names: Iterable[str] = NAMES) -> dict[str, Any]:
+    """One flow as a dict of plain values, in column order."""
+    return {name: BY_NAME[name].get(table, row) for name in names}

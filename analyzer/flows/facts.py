@@ -1,0 +1,148 @@
+"""`FlowFacts`: the contract between the tracker and everything that speaks of flows.
+
+Owns the table in which flows leave the tracker: raw numbers, oriented (o_ originator, r_ responder), one row a flow.
+No verdict is in it: `verdict` makes those, `columns` names them for people and programs.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+# `bits`
+IPV6 = 1 << 0
+SYN_SEEN = 1 << 1
+SYNACK_SEEN = 1 << 2
+COMPLETE = 1 << 3  # the responder's SYN was acknowledged (or that is proven by what came later)
+CONFIRMED = 1 << 4  # the responder showed that it got the ACK
+CONTRADICTED = 1 << 5  # the responder repeated its SYN+ACK after the ACK, and nothing has confirmed since
+REFUSED = 1 << 6  # a RST answered the SYN
+ABORTED = 1 << 7  # a RST after the SYN+ACK and before completion, or the originator's before any answer
+UNREACHABLE = 1 << 8  # an ICMP error quoted the SYN and ended it
+RESET = 1 << 9  # an accepted RST, before both FINs were acknowledged
+CROSSED_FINS = 1 << 10  # neither end had acknowledged the other's FIN when it sent its own
+CENSORED_START = 1 << 11  # the connection was older than its first captured segment
+EVICTED = 1 << 12  # left the tracker because a bound was reached, not because it was over
+FLIPPED = 1 << 13  # the first captured segment came from the responder
+SIMULTANEOUS_OPEN = 1 << 14
+FAST_OPEN = 1 << 15  # the SYN carried data
+CHALLENGED = 1 << 16  # the SYN was first answered by an ACK that does not cover it
+STALE_RST = 1 << 17  # RST without ACK that reset the responder's ISN+1 right after the handshake's ACK
+REPLACED = 1 << 18  # a new connection began on the same ports while this one lived
+OFFLOADED = 1 << 19  # some checksums did not fit (transmit offload)
+O_FIN_ACKED = 1 << 20
+R_FIN_ACKED = 1 << 21
+REUSED = 1 << 22  # an earlier incarnation of the same 4-tuple is in the capture
+
+# `direction_basis`
+BY_SYN, BY_SYNACK, BY_PORT, BY_FIRST_PACKET = range(4)
+
+# `closed_by` and `reset_by`
+NOBODY, ORIGINATOR, RESPONDER, BOTH = range(4)
+
+# `synack_cause`, a set
+CAUSE_ELICITED = 1 << 0
+CAUSE_UNANSWERED = 1 << 1
+CAUSE_AFTER_ACK = 1 << 2
+CAUSE_DEFERRED = 1 << 3
+CAUSE_CONFLICTING = 1 << 4
+
+#: stands for "not known" where 0 is a legal value (round-trip times)
+NO_VALUE = 0xFFFF_FFFF_FFFF_FFFF
+
+_END = (
+    "packets",
+    "bytes",  # payload
+    "retransmissions",
+    "duplicates",  # copies made by the capture
+    "fins",
+    "rsts",
+    "rejected_rsts",
+    "syns",  # SYN without ACK
+    "synacks",
+    "syn_retransmissions",
+    "synack_retransmissions",
+    "missing",  # runs of its sequence space that were acknowledged or passed over and never captured
+    "state",
+    "basis",
+    "since_ns",  # when the state began
+    "refresh_ns",  # the last (re)transmission that keeps the state alive, where it has a timer
+    "repeats",  # timer retransmissions in this state
+    "interval_ns",  # between the last two of them
+    "isn",
+    "mss",
+    "wscale",
+    "options",  # segments.OPT_* of its SYN
+    "syn_flags",  # TCP flags of its SYN, 0 where none was captured (ECN set-up is in them)
+    "zeek",  # the state that Zeek would give it
+)
+
+#: what the tracker knows of a flow, in the order of a row; each an unsigned 64-bit number
+FACTS = (
+    "number",  # order of first packet, as Wireshark counts streams
+    "o_hi",
+    "o_lo",
+    "r_hi",
+    "r_lo",
+    "o_port",
+    "r_port",
+    "scope",
+    "bits",
+    "direction_basis",
+    "first_ns",
+    "last_ns",
+    "first_packet",
+    "last_packet",
+    "synack_cause",
+    "closed_by",
+    "reset_by",
+    "responder_rtt_ns",  # or NO_VALUE
+    "originator_rtt_ns",  # or NO_VALUE
+    "last_synack_ns",  # 0 none
+    "half_start_ns",  # 0: never half closed
+    "half_end_ns",  # 0: still half closed
+    "half_bytes",
+    "completeness",
+    "icmp",  # ICMP type << 8 | code of the error that ended the SYN
+    *(f"o_{name}" for name in _END),
+    *(f"r_{name}" for name in _END),
+)
+WIDTH = len(FACTS)
+INDEX = {name: position for position, name in enumerate(FACTS)}
+
+
+class FlowFacts:
+    """`count` rows of `WIDTH` numbers in one flat array('Q'), row after row, and three lists of what is no number.
+
+    `history`: Zeek's letters as bytes, upper case for the originator. `icmp_sender`: 16 bytes or None.
+    `transitions`: packed as `tcp.timeline` reads them, or b"" where they were not asked for.
+    """
+
+    __slots__ = ("count", "history", "icmp_sender", "rows", "transitions")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.rows: array[int] = array("Q")
+        self.history: list[bytes] = []
+        self.icmp_sender: list[bytes | None] = []
+        self.transitions: list[bytes] = []
+
+    def value(self, row: int, name: str) -> int:
+        """One fact of one flow."""
+        return self.rows[row * WIDTH + INDEX[name]]
+
+    def column(self, name: str) -> array[int]:
+        """One fact of all flows, in row order (a copy)."""
+        return self.rows[INDEX[name] :: WIDTH]
+
+    def row(self, row: int) -> dict[str, int]:
+        """All facts of one flow by name, for tests and for people."""
+        start = row * WIDTH
+        return dict(zip(FACTS, self.rows[start : start + WIDTH], strict=True))
+
+    def extend(self, other: FlowFacts) -> None:
+        """Append the rows of `other`."""
+        self.rows.extend(other.rows)
+        self.history.extend(other.history)
+        self.icmp_sender.extend(other.icmp_sender)
+        self.transitions.extend(other.transitions)
+        self.count += other.count

@@ -1,0 +1,123 @@
+"""`FlowTable`: the facts of all flows with what follows from them at the end of the capture.
+
+Owns the order of rows, the states at the end (timers and SYN cookies included) and access by flow number. The columns
+that people and programs see are made from it in `columns`.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+
+from analyzer.flows import facts as f
+from analyzer.flows.facts import INDEX, NO_VALUE, WIDTH, FlowFacts
+from analyzer.tcp import states
+from analyzer.tcp.timers import Timers
+
+#: states that last until a retransmission timer gives up
+WAITING = frozenset((states.SYN_SENT, states.SYN_RECEIVED, states.FIN_WAIT_1, states.CLOSING, states.LAST_ACK))
+
+
+class FlowTable:
+    """All flows of a capture in order of `flow` number; row `i` of every method is `order[i]` of the facts."""
+
+    def __init__(
+        self, flow_facts: FlowFacts, end_ns: int, timers: Timers | None = None, scopes: Sequence[str] = ()
+    ) -> None:
+        self.facts = flow_facts
+        self.end_ns = end_ns
+        self.timers = timers or Timers()
+        self.scopes = scopes
+        numbers = flow_facts.column("number")
+        self.order: Sequence[int] = sorted(range(flow_facts.count), key=numbers.__getitem__)
+        self._rows = flow_facts.rows
+        self._cookies: dict[tuple[int, int, int, int], int] | None = None
+        self._finals: dict[int, tuple[int, int, int, int]] = {}
+
+    def __len__(self) -> int:
+        return self.facts.count
+
+    def fact(self, row: int, name: str) -> int:
+        """One raw fact of row `row`."""
+        return self._rows[self.order[row] * WIDTH + INDEX[name]]
+
+    def raw(self, name: str) -> array[int]:
+        """One raw fact of every row, in row order."""
+        column = self.facts.column(name)
+        return array("Q", [column[at] for at in self.order])
+
+    def history(self, row: int) -> str:
+        """Zeek's history letters, with ^ where Zeek would have flipped the direction."""
+        letters = self.facts.history[self.order[row]].decode("ascii")
+        return "^" + letters if self.fact(row, "bits") & f.FLIPPED else letters
+
+    def transitions(self, row: int) -> bytes:
+        """The packed transition log of a row."""
+        return self.facts.transitions[self.order[row]]
+
+    def icmp_sender(self, row: int) -> bytes | None:
+        """Who sent the ICMP error that ended the SYN, as 16 bytes."""
+        return self.facts.icmp_sender[self.order[row]]
+
+    def listener(self, row: int) -> tuple[int, int, int, int]:
+        """The responder's address, port and scope: the key of a listener."""
+        return (
+            self.fact(row, "r_hi"),
+            self.fact(row, "r_lo"),
+            self.fact(row, "r_port"),
+            self.fact(row, "scope"),
+        )
+
+    def cookie_listeners(self) -> dict[tuple[int, int, int, int], int]:
+        """Listeners that have answered with SYN cookies → when one first showed (its SYN+ACK was due again)."""
+        if self._cookies is None:
+            self._cookies = {}
+            for row in range(len(self)):
+                if self._is_cookie(row):
+                    key = self.listener(row)
+                    shown = self.fact(row, "last_synack_ns") + self.timers.cookie_ns
+                    self._cookies[key] = min(shown, self._cookies.get(key, shown))
+        return self._cookies
+
+    def _is_cookie(self, row: int) -> bool:
+        """A SYN+ACK neither acknowledged, reset nor repeated when its repetition was due: its sender kept no state."""
+        return (
+            self.fact(row, "r_state") == states.SYN_RECEIVED
+            and self.fact(row, "r_repeats") == 0
+            and self.fact(row, "o_packets") == self.fact(row, "o_syns")
+            and self.end_ns - self.fact(row, "last_synack_ns") > self.timers.cookie_ns
+        )
+
+    def final(self, row: int) -> tuple[int, int, int, int]:
+        """States and bases of originator and responder at the end of the capture, timers applied."""
+        known = self._finals.get(row)
+        if known is None:
+            known = (*self._final_end(row, "o_"), *self._final_end(row, "r_"))
+            self._finals[row] = known
+        return known
+
+    def _final_end(self, row: int, end: str) -> tuple[int, int]:
+        state, basis = self.fact(row, end + "state"), self.fact(row, end + "basis")
+        if state == states.SYN_RECEIVED and end == "r_":
+            shown = self.cookie_listeners().get(self.listener(row))
+            if shown is not None and self.fact(row, "r_repeats") == 0 and shown <= self.end_ns:
+                return states.LISTEN, states.TIMER
+        expiry = self.timers.expiry_ns(
+            state,
+            self.fact(row, end + "refresh_ns"),
+            self.fact(row, end + "repeats"),
+            self.fact(row, end + "interval_ns"),
+        )
+        if expiry is None or self.end_ns <= expiry:
+            return state, basis
+        return (states.LISTEN if state == states.SYN_RECEIVED else states.CLOSED), states.TIMER
+
+    def is_waiting(self, row: int) -> bool:
+        """Whether an end still waited, not yet overdue, when the capture ended."""
+        o_state, _, r_state, _ = self.final(row)
+        return o_state in WAITING or r_state in WAITING
+
+    def rtt(self, row: int, which: str) -> int | None:
+        """`responder` or `originator` round-trip part in nanoseconds, None where it is unknown."""
+        value = self.fact(row, which + "_rtt_ns")
+        return None if value == NO_VALUE else value

@@ -1,0 +1,1929 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The tracker: batches of segments in, facts about flows out.
+
+Owns every live flow and the state of both of its ends. Takes `SegmentBatch`, gives `FlowFacts`; does no I/O, reads no
+clock (time is the segments'), decides no verdict. Ordinary Python that Cython compiles; both give the same answers.
+
+A segment passes: `feed` finds the flow → `_incarnation` picks the right one of several on the same 4-tuple → `_update`
+judges it as `f(sender, receiver, segment)` → events → the table in `states` → the transition log of the flow.
+"""
+
+from __future__ import annotations
+
+try:
+    import cython
+except ModuleNotFoundError:
+    from analyzer import _shadow as cython
+
+from array import array
+from struct import Struct
+
+from analyzer.flows import facts
+from analyzer.flows.facts import WIDTH, FlowFacts
+from analyzer.segments import IPV6, SegmentBatch
+from analyzer.tcp import states
+
+#: ports whose owner is taken for the responder where no handshake tells (Zeek's likely_server_ports, TCP)
+LIKELY_SERVER_PORTS = frozenset(
+    [21, 22, 25, 53, 79, 80, 81, 88, 135, 139, 143, 389, 443, 445, 465, 502, 514, 563, 585, 587, 614, 631, 636, 989]
+    + [990, 992, 993, 995, 1080, 1434, 1883, 2811, 3128, 3268, 3306, 3389, 5222, 5223, 5269, 6379, 6666, 6667, 6668]
+    + [6669, 8000, 8080, 8888, 20000]
+)
+
+#: live flows at most: a flood of new 4-tuples cannot take more; the oldest embryonic ones leave first, counted
+MAX_FLOWS = 1_000_000
+#: finished flows kept to absorb late segments; beyond it the one longest finished leaves
+FINISHED_KEPT = 16_384
+#: holes in one end's sequence space remembered at once: bounds what gaps crafted on purpose can take
+MAX_HOLES = 32
+#: transitions and retransmissions logged for one flow; beyond it only the last retransmission is updated
+MAX_LOG = 256
+
+CACHE_SLOTS = 1 << 15  # direct-mapped cache before the dict: 256 KiB of pointers, most packets hit it
+
+_M32 = cython.declare(cython.uint, 0xFFFFFFFF)
+_NO_VALUE = cython.declare(cython.ulonglong, facts.NO_VALUE)
+_HALF = cython.declare(cython.uint, 0x80000000)
+_SLOT_MASK = cython.declare(cython.ulonglong, CACHE_SLOTS - 1)
+# An ACK this far beyond what was seen is a capture's loss; further is not of this connection (largest window, RFC 7323).
+_FAR = cython.declare(cython.uint, 1 << 30)
+
+_FIN = cython.declare(cython.uint, 0x01)
+_SYN = cython.declare(cython.uint, 0x02)
+_RST = cython.declare(cython.uint, 0x04)
+_ACK = cython.declare(cython.uint, 0x10)
+_NOT_PLAIN = cython.declare(cython.uint, 0x07)  # SYN, FIN or RST
+
+_MARK_IPV6 = cython.declare(cython.uint, 1 << 0)
+_MARK_TIMESTAMP = cython.declare(cython.uint, 1 << 1)
+_MARK_BAD_CHECKSUM = cython.declare(cython.uint, 1 << 2)
+_MARK_IP_ID = cython.declare(cython.uint, 1 << 8)
+
+_CLOSED = cython.declare(cython.uint, 0)
+_LISTEN = cython.declare(cython.uint, 1)
+_SYN_SENT = cython.declare(cython.uint, 2)
+_SYN_RECEIVED = cython.declare(cython.uint, 3)
+_ESTABLISHED = cython.declare(cython.uint, 4)
+_FIN_WAIT_1 = cython.declare(cython.uint, 5)
+_FIN_WAIT_2 = cython.declare(cython.uint, 6)
+_CLOSE_WAIT = cython.declare(cython.uint, 7)
+_CLOSING = cython.declare(cython.uint, 8)
+_LAST_ACK = cython.declare(cython.uint, 9)
+_TIME_WAIT = cython.declare(cython.uint, 10)
+_UNKNOWN = cython.declare(cython.uint, 0)
+_OBSERVED = cython.declare(cython.uint, 1)
+_INFERRED = cython.declare(cython.uint, 2)
+
+# Time stamps of a capture of the same packet twice lie microseconds apart; a mirror port or a queue between two
+# capture points adds little. A retransmission carries a new IP identification, so this may be generous …
+_COPY_BY_ID_NS = cython.declare(cython.longlong, 500_000_000)
+# … while identification 0 leaves only TSval, whose clock ticks every 1 to 10 ms (RFC 7323 section 5.4) …
+_COPY_BY_TSVAL_NS = cython.declare(cython.longlong, 5_000_000)
+# … and without time stamps only closeness: no timer of any stack fires within a millisecond.
+_COPY_BARE_NS = cython.declare(cython.longlong, 1_000_000)
+# Round trip assumed where none was measured: Linux never retransmits sooner (TCP_RTO_MIN is 200 ms).
+_RTT_UNKNOWN_NS = cython.declare(cython.longlong, 150_000_000)
+_RTT_SLACK_NS = cython.declare(cython.longlong, 1_000_000)
+# The first timer SYN+ACK comes after 1 s (RFC 6298); with TCP_DEFER_ACCEPT it does not, the first is at 3 s or later.
+_DEFERRED_NS = cython.declare(cython.longlong, 2_500_000_000)
+
+_EVENTS = cython.declare(cython.Py_ssize_t, len(states.EVENTS))
+_STATES = cython.declare(cython.Py_ssize_t, len(states.STATES))
+_EV_SYN = cython.declare(cython.Py_ssize_t, states.EV_SYN)
+_EV_SYN_ACK = cython.declare(cython.Py_ssize_t, states.EV_SYN_ACK)
+_EV_ACK_OF_SYN = cython.declare(cython.Py_ssize_t, states.EV_ACK_OF_SYN)
+_EV_PROGRESS = cython.declare(cython.Py_ssize_t, states.EV_PROGRESS)
+_EV_MIDSTREAM = cython.declare(cython.Py_ssize_t, states.EV_MIDSTREAM)
+_EV_FIN = cython.declare(cython.Py_ssize_t, states.EV_FIN)
+_EV_ACK_OF_FIN = cython.declare(cython.Py_ssize_t, states.EV_ACK_OF_FIN)
+_EV_ACK_OF_CROSSED_FIN = cython.declare(cython.Py_ssize_t, states.EV_ACK_OF_CROSSED_FIN)
+_EV_RST = cython.declare(cython.Py_ssize_t, states.EV_RST)
+_EV_ICMP = cython.declare(cython.Py_ssize_t, states.EV_ICMP)
+_RE_SYN_AGAIN = cython.declare(cython.uint, states.RE_SYN_AGAIN)
+_RE_SYNACK_AGAIN = cython.declare(cython.uint, states.RE_SYNACK_AGAIN)
+_RE_SYNACK_ELICITED = cython.declare(cython.uint, states.RE_SYNACK_ELICITED)
+_RE_FIN_AGAIN = cython.declare(cython.uint, states.RE_FIN_AGAIN)
+_RE_TIME_WAIT_RESTART = cython.declare(cython.uint, states.RE_TIME_WAIT_RESTART)
+_RE_ACK_CONTRADICTED = cython.declare(cython.uint, states.RE_ACK_CONTRADICTED)
+_RE_FIN_ACK_CONTRADICTED = cython.declare(cython.uint, states.RE_FIN_ACK_CONTRADICTED)
+_RE_RST_CONTRADICTED = cython.declare(cython.uint, states.RE_RST_CONTRADICTED)
+_RE_ANSWER_CONTRADICTED = cython.declare(cython.uint, states.RE_ANSWER_CONTRADICTED)
+_RE_REPLACED = cython.declare(cython.uint, states.RE_REPLACED)
+
+_B_SYN_SEEN = cython.declare(cython.uint, facts.SYN_SEEN)
+_B_SYNACK_SEEN = cython.declare(cython.uint, facts.SYNACK_SEEN)
+_B_COMPLETE = cython.declare(cython.uint, facts.COMPLETE)
+_B_CONFIRMED = cython.declare(cython.uint, facts.CONFIRMED)
+_B_CONTRADICTED = cython.declare(cython.uint, facts.CONTRADICTED)
+_B_REFUSED = cython.declare(cython.uint, facts.REFUSED)
+_B_ABORTED = cython.declare(cython.uint, facts.ABORTED)
+_B_UNREACHABLE = cython.declare(cython.uint, facts.UNREACHABLE)
+_B_RESET = cython.declare(cython.uint, facts.RESET)
+_B_CROSSED_FINS = cython.declare(cython.uint, facts.CROSSED_FINS)
+_B_CENSORED_START = cython.declare(cython.uint, facts.CENSORED_START)
+_B_EVICTED = cython.declare(cython.uint, facts.EVICTED)
+_B_FLIPPED = cython.declare(cython.uint, facts.FLIPPED)
+_B_SIMULTANEOUS_OPEN = cython.declare(cython.uint, facts.SIMULTANEOUS_OPEN)
+_B_FAST_OPEN = cython.declare(cython.uint, facts.FAST_OPEN)
+_B_CHALLENGED = cython.declare(cython.uint, facts.CHALLENGED)
+_B_STALE_RST = cython.declare(cython.uint, facts.STALE_RST)
+_B_REPLACED = cython.declare(cython.uint, facts.REPLACED)
+_B_OFFLOADED = cython.declare(cython.uint, facts.OFFLOADED)
+_B_O_FIN_ACKED = cython.declare(cython.uint, facts.O_FIN_ACKED)
+_B_R_FIN_ACKED = cython.declare(cython.uint, facts.R_FIN_ACKED)
+_B_REUSED = cython.declare(cython.uint, facts.REUSED)
+_B_IPV6 = cython.declare(cython.uint, facts.IPV6)
+_C_ELICITED = cython.declare(cython.uint, facts.CAUSE_ELICITED)
+_C_UNANSWERED = cython.declare(cython.uint, facts.CAUSE_UNANSWERED)
+_C_AFTER_ACK = cython.declare(cython.uint, facts.CAUSE_AFTER_ACK)
+_C_DEFERRED = cython.declare(cython.uint, facts.CAUSE_DEFERRED)
+_C_CONFLICTING = cython.declare(cython.uint, facts.CAUSE_CONFLICTING)
+
+# Wireshark's tcp.completeness bits (packet-tcp.c 4.0).
+_W_SYN = cython.declare(cython.uint, 1)
+_W_SYNACK = cython.declare(cython.uint, 2)
+_W_ACK = cython.declare(cython.uint, 4)
+_W_DATA = cython.declare(cython.uint, 8)
+_W_FIN = cython.declare(cython.uint, 16)
+_W_RST = cython.declare(cython.uint, 32)
+
+# Zeek's endpoint states (TCP_Endpoint.h).
+_Z_INACTIVE = cython.declare(cython.uint, 0)
+_Z_SYN_SENT = cython.declare(cython.uint, 1)
+_Z_SYN_ACK_SENT = cython.declare(cython.uint, 2)
+_Z_PARTIAL = cython.declare(cython.uint, 3)
+_Z_ESTABLISHED = cython.declare(cython.uint, 4)
+_Z_CLOSED = cython.declare(cython.uint, 5)
+_Z_RESET = cython.declare(cython.uint, 6)
+# Zeek letters given once a direction.
+_Z_ONCE_A = cython.declare(cython.uint, 1)
+_Z_ONCE_D = cython.declare(cython.uint, 2)
+_Z_ONCE_I = cython.declare(cython.uint, 4)
+_Z_ONCE_Q = cython.declare(cython.uint, 8)
+_Z_HAS_SYN = cython.declare(cython.uint, 16)
+_Z_HAS_FIN = cython.declare(cython.uint, 32)
+_Z_HAS_RST = cython.declare(cython.uint, 64)
+
+_AFTER, _BASIS, _REASON = states.pack()
+_UNCHANGED = cython.declare(cython.uint, states.NONE)
+_KEY4 = Struct("<IHIHI").pack
+_KEY6 = Struct("<QQHQQHI").pack
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def seq_lt(a: cython.uint, b: cython.uint) -> cython.bint:
+    """RFC 9293 section 3.4: a before b, modulo 2**32."""
+    return ((a - b) & _M32) >= _HALF
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def seq_le(a: cython.uint, b: cython.uint) -> cython.bint:
+    """a before b or equal to it, modulo 2**32."""
+    return ((b - a) & _M32) < _HALF
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def in_window(seq: cython.uint, start: cython.uint, size: cython.uint) -> cython.bint:
+    """seq in [start, start + size), modulo 2**32."""
+    return ((seq - start) & _M32) < size
+
+
+@cython.final
+@cython.cclass
+class Segment:
+    """The segment at hand, so that one argument stands for all of its fields."""
+
+    ts: cython.longlong
+    packet: cython.ulonglong
+    seq: cython.uint
+    ack: cython.uint
+    flags: cython.uint
+    window: cython.uint
+    payload: cython.uint
+    ip_id: cython.uint
+    mark: cython.uint
+    tsval: cython.uint
+    options: cython.uint
+    mss: cython.uint
+    wscale: cython.uint
+
+
+@cython.final
+@cython.cclass
+class End:
+    """One endpoint of a flow: what it sent, and the state that proves or implies."""
+
+    packets: cython.ulonglong
+    bytes: cython.ulonglong
+    retransmissions: cython.ulonglong
+    duplicates: cython.ulonglong
+    fins: cython.uint
+    rsts: cython.uint
+    rejected_rsts: cython.uint
+    syns: cython.uint
+    synacks: cython.uint
+    syn_retransmissions: cython.uint
+    synack_retransmissions: cython.uint
+    missing: cython.uint
+    mss: cython.ushort
+    syn_flags: cython.ushort
+    options: cython.ushort
+    wscale: cython.uchar
+    state: cython.uchar
+    basis: cython.uchar
+    side: cython.uchar  # 0 the flow's a, 1 its b
+    has_isn: cython.uchar
+    has_nxt: cython.uchar  # snd_nxt is known (sent by it, or acknowledged by the peer)
+    has_sent: cython.uchar  # at least one segment of it whose seq counts
+    has_ack: cython.uchar
+    has_alternative: cython.uchar
+    syn_acked: cython.uchar
+    fin_sent: cython.uchar
+    fin_acked: cython.uchar
+    reset: cython.uchar  # CLOSED because of a RST
+    since: cython.longlong
+    refresh: cython.longlong
+    interval: cython.longlong
+    repeats: cython.uint
+    isn: cython.uint
+    alternative: cython.uint  # ISN of a conflicting SYN+ACK
+    first_seq: cython.uint
+    snd_nxt: cython.uint
+    ack_out: cython.uint  # highest acknowledgment it sent: its rcv_nxt as far as the peer knows
+    window: cython.uint
+    fin_end: cython.uint  # sequence number after its FIN
+    syn_payload: cython.uint  # fast-open data in its SYN
+    syn_ns: cython.longlong  # its last SYN or SYN+ACK
+    fin_ns: cython.longlong
+    syn_acked_ns: cython.longlong
+    fin_acked_ns: cython.longlong
+    reset_ns: cython.longlong
+    # what was last sent, to tell copies from retransmissions: SYN, FIN and the last two data segments
+    syn_id: cython.ushort
+    fin_id: cython.ushort
+    data_id: cython.ushort
+    data_id2: cython.ushort
+    syn_tsval: cython.uint
+    fin_tsval: cython.uint
+    data_seq: cython.uint
+    data_seq2: cython.uint
+    data_tsval: cython.uint
+    data_tsval2: cython.uint
+    data_ns: cython.longlong
+    data_ns2: cython.longlong
+    holes: list
+    # compatibility: Zeek and Wireshark
+    zeek: cython.uchar
+    z_seen: cython.uchar
+    z_syn: cython.uint
+    z_fin: cython.uint
+    z_rst: cython.uint
+    z_checksums: cython.uint
+    z_gaps: cython.uint
+    z_repeats: cython.uint
+    z_windows: cython.uint
+    w_has_base: cython.uchar
+    w_base: cython.uint
+
+
+@cython.final
+@cython.cclass
+class Flow:
+    """One connection as observed. `a` is the end that sent its first captured segment."""
+
+    a: End
+    b: End
+    a_hi: cython.ulonglong
+    a_lo: cython.ulonglong
+    b_hi: cython.ulonglong
+    b_lo: cython.ulonglong
+    a_port: cython.ushort
+    b_port: cython.ushort
+    scope: cython.uint
+    v6: cython.uint
+    number: cython.ulonglong
+    bits: cython.uint
+    originator: cython.uchar  # side: 0 a, 1 b
+    direction_basis: cython.uchar
+    quick: cython.uchar  # both ends plainly ESTABLISHED: the short way through `feed` is enough
+    completeness: cython.uchar
+    w_done: cython.uchar  # Wireshark has opened another stream on the 4-tuple
+    synack_cause: cython.uchar
+    closed_by: cython.uchar  # 0 nobody, 1 a, 2 b, 3 both
+    reset_by: cython.uchar
+    listed: cython.uchar  # 0 in no list, 1 embryonic, 2 finished
+    first_ns: cython.longlong
+    last_ns: cython.longlong
+    first_packet: cython.ulonglong
+    last_packet: cython.ulonglong
+    first_synack_ns: cython.longlong
+    last_synack_ns: cython.longlong
+    rtt_responder: cython.longlong
+    rtt_originator: cython.longlong
+    half_start: cython.longlong
+    half_end: cython.longlong
+    half_bytes: cython.ulonglong
+    icmp: cython.ushort
+    icmp_sender: object
+    history: bytes
+    log: object
+    key: bytes
+    previous: Flow
+    older: Flow
+    newer: Flow
+
+
+def _defaults(kind: type) -> None:
+    """Uncompiled, give every field the zero that compiled fields are born with."""
+    objects = {"list", "object", "bytes", "End", "Flow"}
+    for name, annotation in kind.__annotations__.items():
+        setattr(kind, name, None if annotation in objects else 0)
+
+
+if not cython.compiled:
+    for _kind in (Segment, End, Flow):
+        _defaults(_kind)
+
+
+@cython.cfunc
+def _is_copy(
+    g: Segment, ip_id: cython.uint, tsval: cython.uint, when: cython.longlong, repeated_syn_between: cython.bint
+) -> cython.bint:
+    """Whether `g` is the same packet captured twice, given what was noted of its earlier appearance."""
+    apart: cython.longlong = g.ts - when
+    if apart < 0:
+        apart = -apart
+    if (g.mark & _MARK_IP_ID) and g.ip_id != 0:
+        return g.ip_id == ip_id and apart <= _COPY_BY_ID_NS
+    if repeated_syn_between:
+        return False
+    if g.mark & _MARK_TIMESTAMP:
+        return g.tsval == tsval and apart <= _COPY_BY_TSVAL_NS
+    return apart <= _COPY_BARE_NS
+
+
+@cython.cclass
+class Tracker:
+    """Feed it batches in capture order; take the flows that are over; ask for the rest at the end.
+
+    `keep_transitions`: whether facts carry the packed transition log. `assign`: record which flow each packet went to
+    (`assignments`: packet number → first packet of its flow), for views of single flows. `max_flows`, `finished_kept`:
+    the bounds of the module, smaller for tests.
+    """
+
+    if cython.compiled:
+        departed = cython.declare(object, visibility="readonly")
+        assignments = cython.declare(object, visibility="readonly")
+        evicted_embryonic = cython.declare(cython.ulonglong, visibility="readonly")
+        evicted_other = cython.declare(cython.ulonglong, visibility="readonly")
+        flows_seen = cython.declare(cython.ulonglong, visibility="readonly")
+        orphan_icmp = cython.declare(cython.ulonglong, visibility="readonly")
+        odd_flags = cython.declare(cython.ulonglong, visibility="readonly")
+        last_ns = cython.declare(cython.longlong, visibility="readonly")
+        _streams = cython.declare(cython.ulonglong)
+        _live = cython.declare(dict)
+        _cache = cython.declare(list)
+        _interned = cython.declare(dict)
+        _nothing = cython.declare(Flow)
+        _embryonic = cython.declare(Flow)
+        _finished = cython.declare(Flow)
+        _finished_count = cython.declare(cython.Py_ssize_t)
+        _max_flows = cython.declare(cython.Py_ssize_t)
+        _finished_kept = cython.declare(cython.Py_ssize_t)
+        _keep_transitions = cython.declare(cython.bint)
+        _assign = cython.declare(cython.bint)
+        _segment = cython.declare(Segment)
+        _leaving = cython.declare(list)
+
+    def __init__(
+        self,
+        *,
+        keep_transitions: bool = False,
+        assign: bool = False,
+        max_flows: int = MAX_FLOWS,
+        finished_kept: int = FINISHED_KEPT,
+    ) -> None:
+        self.departed = FlowFacts()
+        self.assignments = {}
+        self.evicted_embryonic = 0
+        self.evicted_other = 0
+        self.flows_seen = 0
+        self.orphan_icmp = 0
+        self.odd_flags = 0
+        self.last_ns = 0
+        self._streams = 0
+        self._live = {}
+        self._interned = {b"": b""}
+        nothing = Flow()
+        nothing.scope = _M32
+        self._nothing = nothing
+        self._cache = [nothing] * CACHE_SLOTS
+        self._embryonic = _empty_list()
+        self._finished = _empty_list()
+        self._finished_count = 0
+        self._max_flows = max_flows
+        self._finished_kept = finished_kept
+        self._keep_transitions = keep_transitions
+        self._assign = assign
+        self._segment = Segment()
+        self._leaving = []
+
+    # --- batches in, facts out ---------------------------------------------------------------------------------
+
+    def feed(self, batch: SegmentBatch) -> None:
+        """Track the segments of `batch`, in order. Flows that leave are in `departed` afterwards."""
+        kind: cython.uchar[::1] = batch.kind
+        packet: cython.ulonglong[::1] = batch.packet
+        ts_ns: cython.longlong[::1] = batch.ts_ns
+        src_hi: cython.ulonglong[::1] = batch.src_hi
+        src_lo: cython.ulonglong[::1] = batch.src_lo
+        dst_hi: cython.ulonglong[::1] = batch.dst_hi
+        dst_lo: cython.ulonglong[::1] = batch.dst_lo
+        sport: cython.ushort[::1] = batch.sport
+        dport: cython.ushort[::1] = batch.dport
+        seq: cython.uint[::1] = batch.seq
+        ack: cython.uint[::1] = batch.ack
+        flags: cython.ushort[::1] = batch.flags
+        window: cython.ushort[::1] = batch.window
+        payload: cython.uint[::1] = batch.payload
+        ip_id: cython.ushort[::1] = batch.ip_id
+        mark: cython.ushort[::1] = batch.mark
+        tsval: cython.uint[::1] = batch.tsval
+        options: cython.ushort[::1] = batch.options
+        mss: cython.ushort[::1] = batch.mss
+        wscale: cython.uchar[::1] = batch.wscale
+        scope: cython.uint[::1] = batch.scope
+        count: cython.Py_ssize_t = batch.count
+        i: cython.Py_ssize_t
+        slot: cython.Py_ssize_t
+        side: cython.uint
+        sp: cython.uint
+        dp: cython.uint
+        sh: cython.ulonglong
+        sl: cython.ulonglong
+        dh: cython.ulonglong
+        dl: cython.ulonglong
+        sc: cython.uint
+        v6: cython.uint
+        fl: cython.uint
+        sq: cython.uint
+        ak: cython.uint
+        size: cython.uint
+        mk: cython.uint
+        mixed: cython.ulonglong
+        ports: cython.ulonglong
+        ts: cython.longlong
+        latest: cython.longlong = self.last_ns
+        assign: cython.bint = self._assign
+        g: Segment = self._segment
+        cache: list = self._cache
+        flow: Flow
+        newest: Flow
+        sender: End
+        receiver: End
+        for i in range(count):
+            if kind[i] != 0:
+                self._icmp_error(batch, i)
+                continue
+            sh = src_hi[i]
+            sl = src_lo[i]
+            dh = dst_hi[i]
+            dl = dst_lo[i]
+            sp = sport[i]
+            dp = dport[i]
+            sc = scope[i]
+            mk = mark[i]
+            v6 = mk & _MARK_IPV6
+            ts = ts_ns[i]
+            if ts > latest:
+                latest = ts
+            mixed = sl ^ dl
+            ports = sp ^ dp
+            slot = (mixed ^ (mixed >> 15) ^ (ports * 31)) & _SLOT_MASK
+            flow = cache[slot]
+            if (
+                flow.a_lo == sl
+                and flow.b_lo == dl
+                and flow.a_port == sp
+                and flow.b_port == dp
+                and flow.scope == sc
+                and flow.a_hi == sh
+                and flow.b_hi == dh
+                and flow.v6 == v6
+            ):
+                side = 0
+                sender = flow.a
+                receiver = flow.b
+            elif (
+                flow.a_lo == dl
+                and flow.b_lo == sl
+                and flow.a_port == dp
+                and flow.b_port == sp
+                and flow.scope == sc
+                and flow.a_hi == dh
+                and flow.b_hi == sh
+                and flow.v6 == v6
+            ):
+                side = 1
+                sender = flow.b
+                receiver = flow.a
+            else:
+                flow = self._find(sh, sl, sp, dh, dl, dp, sc, v6, slot)
+                if flow.a_lo == sl and flow.a_port == sp and flow.a_hi == sh:
+                    side = 0
+                    sender = flow.a
+                    receiver = flow.b
+                else:
+                    side = 1
+                    sender = flow.b
+                    receiver = flow.a
+
+            fl = flags[i]
+            sq = seq[i]
+            ak = ack[i]
+            size = payload[i]
+            # The short way: the next segment in order of a plainly established connection changes no state.
+            if (
+                flow.quick
+                and (fl & 0x17) == 0x10
+                and sq == sender.snd_nxt
+                and seq_le(sender.ack_out, ak)
+                and seq_le(ak, receiver.snd_nxt)
+                and window[i] != 0
+                and ((mk & _MARK_BAD_CHECKSUM) or sender.z_seen & (_Z_ONCE_D if size else _Z_ONCE_A))
+                and not assign
+            ):
+                if mk & _MARK_BAD_CHECKSUM:
+                    self._zeek_checksum(flow, sender)
+                sender.packets += 1
+                sender.ack_out = ak
+                flow.last_packet = packet[i]
+                if ts > flow.last_ns:
+                    flow.last_ns = ts
+                if size:
+                    sender.bytes += size
+                    sender.snd_nxt = (sq + size) & _M32
+                    sender.data_seq2 = sender.data_seq
+                    sender.data_id2 = sender.data_id
+                    sender.data_tsval2 = sender.data_tsval
+                    sender.data_ns2 = sender.data_ns
+                    sender.data_seq = sq
+                    sender.data_id = ip_id[i]
+                    sender.data_tsval = tsval[i]
+                    sender.data_ns = ts
+                    flow.completeness |= _W_DATA
+                else:
+                    flow.completeness |= _W_ACK
+                continue
+
+            g.ts = ts
+            g.packet = packet[i]
+            g.seq = sq
+            g.ack = ak
+            g.flags = fl
+            g.window = window[i]
+            g.payload = size
+            g.ip_id = ip_id[i]
+            g.mark = mk
+            g.tsval = tsval[i]
+            g.options = options[i]
+            g.mss = mss[i]
+            g.wscale = wscale[i]
+            newest = self._incarnation(flow, sender, receiver, g)
+            if newest is not flow:
+                cache[slot] = newest
+                if newest.a_lo == sl and newest.a_port == sp and newest.a_hi == sh:
+                    side = 0
+                else:
+                    side = 1
+                flow = newest
+            sender = flow.b if side else flow.a
+            receiver = flow.a if side else flow.b
+            self._wireshark(flow, sender, receiver, g)
+            if flow.previous is not None and not (fl & _SYN):
+                newest = self._older_owner(flow, side, sender, receiver, g)
+                if newest is not flow:
+                    if newest.a_lo != flow.a_lo or newest.a_port != flow.a_port or newest.a_hi != flow.a_hi:
+                        side = 1 - side
+                    flow = newest
+                    sender = flow.b if side else flow.a
+                    receiver = flow.a if side else flow.b
+            if assign:
+                self.assignments[g.packet] = flow.first_packet
+            sender.packets += 1
+            sender.bytes += size
+            if ts > flow.last_ns:
+                flow.last_ns = ts
+            flow.last_packet = g.packet
+            if mk & _MARK_BAD_CHECKSUM:
+                flow.bits |= _B_OFFLOADED
+            self._update(flow, sender, receiver, g)
+            self._settle(flow)
+        self.last_ns = latest
+        if self._leaving:
+            self._write_leaving()
+
+    def take(self) -> FlowFacts:
+        """The facts of the flows that left since the last call."""
+        taken = self.departed
+        self.departed = FlowFacts()
+        return taken
+
+    def finish(self) -> FlowFacts:
+        """The facts of every flow not yet taken; the tracker is empty afterwards."""
+        flow: Flow
+        for flow in self._live.values():
+            if flow.previous is not None:
+                self._leaving.append(flow.previous)
+                flow.previous = None
+            flow.older = None
+            flow.newer = None
+            self._leaving.append(flow)
+        self._live = {}
+        self._cache = [self._nothing] * CACHE_SLOTS
+        self._embryonic = _empty_list()
+        self._finished = _empty_list()
+        self._finished_count = 0
+        self._write_leaving()
+        return self.take()
+
+    @property
+    def live(self) -> int:
+        """Flows held now (one a 4-tuple; the incarnation before is held beside it)."""
+        return len(self._live)
+
+    # --- finding the flow ---------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    def _find(
+        self,
+        sh: cython.ulonglong,
+        sl: cython.ulonglong,
+        sp: cython.uint,
+        dh: cython.ulonglong,
+        dl: cython.ulonglong,
+        dp: cython.uint,
+        sc: cython.uint,
+        v6: cython.uint,
+        slot: cython.Py_ssize_t,
+    ) -> Flow:
+        """The newest flow of the 4-tuple, made if there is none; it takes the cache slot."""
+        key: bytes
+        swap: cython.bint = sh > dh or (sh == dh and (sl > dl or (sl == dl and sp > dp)))
+        if v6:
+            key = _KEY6(dh, dl, dp, sh, sl, sp, sc) if swap else _KEY6(sh, sl, sp, dh, dl, dp, sc)
+        else:
+            key = _KEY4(dl & _M32, dp, sl & _M32, sp, sc) if swap else _KEY4(sl & _M32, sp, dl & _M32, dp, sc)
+        found: object = self._live.get(key)
+        flow: Flow
+        if found is None:
+            if len(self._live) >= self._max_flows:
+                self._evict()
+            flow = Flow()
+            flow.a = End()
+            flow.b = End()
+            flow.b.side = 1
+            flow.a_hi = sh
+            flow.a_lo = sl
+            flow.a_port = sp
+            flow.b_hi = dh
+            flow.b_lo = dl
+            flow.b_port = dp
+            flow.scope = sc
+            flow.v6 = v6
+            flow.key = key
+            flow.history = b""
+            self._live[key] = flow
+        else:
+            flow = found
+        self._cache[slot] = flow
+        return flow
+
+    @cython.cfunc
+    def _begin(self, flow: Flow, sender: End, g: Segment) -> cython.void:
+        """The flow's first captured segment: its number, and who is taken for the originator."""
+        self.flows_seen += 1
+        flow.number = self._streams
+        self._streams += 1
+        flow.first_ns = g.ts
+        flow.last_ns = g.ts
+        flow.first_packet = g.packet
+        flow.rtt_responder = -1
+        flow.rtt_originator = -1
+        if flow.v6:
+            flow.bits |= _B_IPV6
+        if self._keep_transitions or flow.log is None:
+            flow.log = array("Q")
+        if (g.flags & _SYN) and not (g.flags & _RST):
+            if g.flags & _ACK:
+                flow.direction_basis = 1
+                flow.originator = 1 - sender.side
+            else:
+                flow.direction_basis = 0
+                flow.originator = sender.side
+        else:
+            flow.originator = self._likely_originator(flow, sender)
+        if flow.originator != sender.side:
+            flow.bits |= _B_FLIPPED
+        self._append(flow, self._embryonic, 1)
+
+    @cython.cfunc
+    def _likely_originator(self, flow: Flow, sender: End) -> cython.uint:
+        """Neither SYN seen: the end whose port is no likely server's, else the first sender."""
+        a_server: cython.bint = flow.a_port in LIKELY_SERVER_PORTS
+        b_server: cython.bint = flow.b_port in LIKELY_SERVER_PORTS
+        if a_server != b_server:
+            flow.direction_basis = 2
+            return 1 if a_server else 0
+        flow.direction_basis = 3
+        return sender.side
+
+    @cython.cfunc
+    def _incarnation(self, flow: Flow, sender: End, receiver: End, g: Segment) -> Flow:
+        """The flow itself, or a new one on its 4-tuple where the segment opens another connection."""
+        if flow.number == 0 and flow.first_packet == 0:
+            self._begin(flow, sender, g)
+            return flow
+        if not (g.flags & _SYN) or (g.flags & _RST):
+            return flow
+        if not self._opens_another(flow, sender, receiver, g):
+            return flow
+        fresh: Flow = Flow()
+        fresh.a = End()
+        fresh.b = End()
+        fresh.b.side = 1
+        if sender.side:
+            fresh.a_hi = flow.b_hi
+            fresh.a_lo = flow.b_lo
+            fresh.a_port = flow.b_port
+            fresh.b_hi = flow.a_hi
+            fresh.b_lo = flow.a_lo
+            fresh.b_port = flow.a_port
+        else:
+            fresh.a_hi = flow.a_hi
+            fresh.a_lo = flow.a_lo
+            fresh.a_port = flow.a_port
+            fresh.b_hi = flow.b_hi
+            fresh.b_lo = flow.b_lo
+            fresh.b_port = flow.b_port
+        fresh.scope = flow.scope
+        fresh.v6 = flow.v6
+        fresh.key = flow.key
+        fresh.history = b""
+        # The sender of the SYN has lost its old end; the receiver's old end lives on until it is told.
+        if g.flags & _ACK:
+            if receiver.state != _CLOSED:
+                self._set(flow, receiver, _CLOSED, _INFERRED, _RE_REPLACED, g)
+        if sender.state != _CLOSED or sender.basis == _UNKNOWN:
+            if sender.state != _CLOSED and sender.state != _LISTEN and sender.state != _TIME_WAIT:
+                flow.bits |= _B_REPLACED
+            self._set(flow, sender, _CLOSED, _INFERRED, _RE_REPLACED, g)
+        if flow.previous is not None:
+            self._leaving.append(flow.previous)
+            flow.previous = None
+        self._unlink(flow)
+        flow.quick = 0
+        fresh.previous = flow
+        self._live[flow.key] = fresh
+        self._begin(fresh, fresh.a, g)
+        fresh.bits |= _B_REUSED
+        return fresh
+
+    @cython.cfunc
+    def _opens_another(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.bint:
+        """Whether a SYN or SYN+ACK on a known 4-tuple belongs to another connection than `flow`."""
+        if g.flags & _FIN:
+            return False
+        if not (g.flags & _ACK):
+            if sender.has_isn:
+                if g.seq != sender.isn:
+                    return True
+                # A retry of one attempt, however late; after a whole connection it is a new one.
+                return (flow.bits & _B_COMPLETE) != 0 and self._is_over(flow)
+            if sender.has_sent:
+                # The SYN of this connection captured late, or the second half of a split handshake.
+                if ((g.seq + 1) & _M32) == sender.first_seq:
+                    return False
+                return not (receiver.state == _SYN_SENT and sender.bytes == 0)
+            return receiver.has_sent and not receiver.has_isn and not sender.has_sent and self._is_over(flow)
+        if sender.has_isn and sender.isn == g.seq:
+            return False
+        if receiver.has_isn:
+            if seq_lt(receiver.isn, g.ack) and seq_le(g.ack, receiver.snd_nxt) and not self._is_over(flow):
+                return False
+            return (flow.bits & _B_COMPLETE) != 0 and self._is_over(flow) and g.ack != ((receiver.isn + 1) & _M32)
+        if sender.has_sent and not sender.has_isn:
+            return ((g.seq + 1) & _M32) != sender.first_seq
+        return False
+
+    @cython.cfunc
+    def _older_owner(self, flow: Flow, side: cython.uint, sender: End, receiver: End, g: Segment) -> Flow:
+        """The incarnation before, where the segment's numbers are its and not the newest one's."""
+        old: Flow = flow.previous
+        same: cython.bint = old.a_lo == flow.a_lo and old.a_port == flow.a_port and old.a_hi == flow.a_hi
+        old_side: cython.uint = side if same else 1 - side
+        old_sender: End = old.b if old_side else old.a
+        old_receiver: End = old.a if old_side else old.b
+        new_distance: cython.uint = _distance(sender, receiver, g)
+        old_distance: cython.uint = _distance(old_sender, old_receiver, g)
+        if old_distance < new_distance:
+            return old
+        return flow
+
+    # --- judging a segment --------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    def _update(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.void:
+        """What the segment proves of its sender and implies for its receiver."""
+        self._zeek(flow, sender, receiver, g)
+        if g.flags & _RST:
+            sender.rsts += 1
+            if g.flags & _SYN:
+                self.odd_flags += 1
+                return
+            self._on_rst(flow, sender, receiver, g)
+            return
+        if g.flags & _FIN:
+            sender.fins += 1
+        if g.flags & _SYN:
+            if g.flags & _ACK:
+                sender.synacks += 1
+            else:
+                sender.syns += 1
+            if g.flags & _FIN:
+                self.odd_flags += 1
+                return
+            if g.flags & _ACK:
+                self._on_synack(flow, sender, receiver, g)
+            else:
+                self._on_syn(flow, sender, receiver, g)
+            sender.window = g.window
+            return
+        if not (g.flags & _ACK):
+            # No synchronized socket sends these, and every receiver drops them (RFC 9293 section 3.10.7.4).
+            self.odd_flags += 1
+            if not (g.flags & _FIN) or sender.has_nxt == 0:
+                return
+        if self._is_stale(flow, sender, receiver, g):
+            flow.bits |= _B_CHALLENGED
+            return
+        sender.window = g.window
+        if sender.reset and sender.state == _CLOSED and g.ts - sender.reset_ns > self._round_trip(flow):
+            self._revive(flow, sender, g)
+        copy: cython.bint = self._sequence(flow, sender, receiver, g)
+        if g.flags & _ACK:
+            self._on_ack(flow, sender, receiver, g)
+        if g.flags & _FIN:
+            self._on_fin(flow, sender, receiver, g, copy)
+        if flow.half_start and not flow.half_end and sender.fin_sent == 0:
+            flow.half_bytes += g.payload
+
+    @cython.cfunc
+    def _is_stale(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.bint:
+        """An ACK that does not cover the SYN it answers: of an older connection (RFC 5961 section 4, challenge ACK)."""
+        if not (g.flags & _ACK) or not receiver.has_isn or receiver.syn_acked or sender.has_isn:
+            return False
+        if receiver.state != _SYN_SENT:
+            return False
+        return not (seq_lt(receiver.isn, g.ack) and seq_le(g.ack, receiver.snd_nxt))
+
+    @cython.cfunc
+    def _on_syn(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.void:
+        if sender.has_isn and sender.syns == 1 and sender.isn == g.seq and not sender.has_sent:
+            # Its SYN+ACK was captured first: the numbers are known, the SYN was not.
+            sender.syn_ns = g.ts
+            self._note_syn(flow, sender, g)
+            flow.direction_basis = 0
+            flow.bits |= _B_SYN_SEEN
+            sender.has_sent = 1
+            return
+        if not sender.has_isn:
+            flow.bits |= _B_SYN_SEEN
+            sender.has_isn = 1
+            sender.isn = g.seq
+            if not sender.has_sent:
+                sender.first_seq = (g.seq + 1) & _M32
+            sender.has_sent = 1
+            if not sender.has_nxt:
+                sender.has_nxt = 1
+                sender.snd_nxt = (g.seq + 1 + g.payload) & _M32
+            sender.syn_ns = g.ts
+            self._note_syn(flow, sender, g)
+            if g.payload:
+                flow.bits |= _B_FAST_OPEN
+                sender.syn_payload = g.payload
+            if receiver.syns and receiver.state == _SYN_SENT:
+                flow.bits |= _B_SIMULTANEOUS_OPEN
+            elif flow.direction_basis != 0:
+                flow.direction_basis = 0
+                if flow.originator != sender.side:
+                    flow.originator = sender.side
+                    flow.bits ^= _B_FLIPPED
+            self._event(flow, sender, receiver, _EV_SYN, g)
+            return
+        if _is_copy(g, sender.syn_id, sender.syn_tsval, sender.syn_ns, False):
+            sender.duplicates += 1
+            return
+        sender.syn_retransmissions += 1
+        sender.retransmissions += 1
+        sender.syn_id = g.ip_id
+        sender.syn_tsval = g.tsval
+        if sender.state == _ESTABLISHED and sender.basis == _INFERRED and not receiver.syn_acked:
+            self._withdraw(flow, sender)
+            self._refresh(flow, sender, _RE_ANSWER_CONTRADICTED, g, g.ts - sender.syn_ns)
+        elif sender.state == _SYN_SENT:
+            self._refresh(flow, sender, _RE_SYN_AGAIN, g, g.ts - sender.syn_ns)
+        elif sender.state == _CLOSED:
+            flow.bits &= ~(_B_REFUSED | _B_ABORTED | _B_UNREACHABLE)
+            sender.reset = 0
+            self._event(flow, sender, receiver, _EV_SYN, g)
+        sender.syn_ns = g.ts
+
+    @cython.cfunc
+    def _on_synack(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.void:
+        previous_ns: cython.longlong = flow.last_synack_ns
+        fits: cython.bint = True
+        if receiver.has_isn:
+            fits = seq_lt(receiver.isn, g.ack) and seq_le(g.ack, receiver.snd_nxt)
+        if not fits:
+            return
+        if sender.has_isn and sender.isn != g.seq:
+            sender.has_alternative = 1
+            sender.alternative = g.seq
+            sender.synack_retransmissions += 1
+            sender.retransmissions += 1
+            flow.synack_cause |= _C_CONFLICTING
+            return
+        flow.last_synack_ns = g.ts
+        flow.bits |= _B_SYNACK_SEEN
+        if sender.synacks > 1 and previous_ns:
+            self._on_synack_again(flow, sender, receiver, g, previous_ns)
+            return
+        flow.first_synack_ns = g.ts
+        crossing: cython.bint = receiver.synacks != 0 and sender.has_isn
+        if not receiver.has_isn:
+            receiver.has_isn = 1
+            receiver.isn = (g.ack - 1) & _M32
+            if not receiver.has_nxt:
+                receiver.has_nxt = 1
+                receiver.snd_nxt = g.ack
+            if flow.direction_basis != 0:
+                flow.direction_basis = 1
+                if flow.originator == sender.side:
+                    flow.originator = receiver.side
+                    flow.bits ^= _B_FLIPPED
+        elif receiver.syns == 1 and receiver.syn_retransmissions == 0 and g.ts >= receiver.syn_ns:
+            if not (flow.bits & _B_SIMULTANEOUS_OPEN):
+                flow.rtt_responder = g.ts - receiver.syn_ns
+        if not sender.has_isn:
+            sender.has_isn = 1
+            sender.isn = g.seq
+            if not sender.has_sent:
+                sender.first_seq = (g.seq + 1) & _M32
+            if not sender.has_nxt:
+                sender.has_nxt = 1
+                sender.snd_nxt = (g.seq + 1 + g.payload) & _M32
+        sender.has_sent = 1
+        self._note_syn(flow, sender, g)
+        sender.syn_ns = g.ts
+        self._acknowledge(sender, g)
+        if not receiver.syn_acked:
+            receiver.syn_acked = 1
+            receiver.syn_acked_ns = g.ts
+        if crossing:
+            sender.syn_acked = 1
+            sender.syn_acked_ns = g.ts
+            flow.bits |= _B_COMPLETE
+        self._event(flow, sender, receiver, _EV_SYN_ACK, g)
+
+    @cython.cfunc
+    def _on_synack_again(
+        self, flow: Flow, sender: End, receiver: End, g: Segment, previous_ns: cython.longlong
+    ) -> cython.void:
+        """A SYN+ACK seen before: a copy, elicited, or by the timer — before the ACK, after it, or deferred."""
+        syn_between: cython.bint = receiver.syn_retransmissions != 0 and receiver.syn_ns > previous_ns
+        if _is_copy(g, sender.syn_id, sender.syn_tsval, previous_ns, syn_between):
+            sender.duplicates += 1
+            flow.last_synack_ns = previous_ns
+            return
+        sender.synack_retransmissions += 1
+        sender.retransmissions += 1
+        sender.syn_id = g.ip_id
+        sender.syn_tsval = g.tsval
+        sender.syn_ns = g.ts
+        round_trip: cython.longlong = self._round_trip(flow)
+        if syn_between and g.ts - receiver.syn_ns <= round_trip:
+            flow.synack_cause |= _C_ELICITED
+            if sender.state == _SYN_RECEIVED:
+                self._refresh(flow, sender, _RE_SYNACK_ELICITED, g, 0)
+            return
+        if not sender.syn_acked or g.ts - sender.syn_acked_ns <= round_trip:
+            flow.synack_cause |= _C_UNANSWERED
+            if sender.state == _SYN_RECEIVED:
+                self._refresh(flow, sender, _RE_SYNACK_AGAIN, g, g.ts - previous_ns)
+            return
+        if not (flow.synack_cause & _C_AFTER_ACK) and g.ts - previous_ns >= _DEFERRED_NS:
+            flow.synack_cause |= _C_DEFERRED
+        else:
+            flow.synack_cause |= _C_AFTER_ACK
+        if sender.state == _ESTABLISHED and sender.basis == _INFERRED and not (flow.bits & _B_CONFIRMED):
+            self._withdraw(flow, sender)
+            self._refresh(flow, sender, _RE_ACK_CONTRADICTED, g, g.ts - previous_ns)
+            sender.syn_acked = 0
+            flow.bits |= _B_CONTRADICTED
+        elif sender.state == _SYN_RECEIVED:
+            self._refresh(flow, sender, _RE_SYNACK_AGAIN, g, g.ts - previous_ns)
+
+    @cython.cfunc
+    def _sequence(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.bint:
+        """Advance the sender's sequence space; whether the segment is a copy made by the capture."""
+        fin: cython.uint = g.flags & _FIN
+        end: cython.uint = (g.seq + g.payload + fin) & _M32
+        if not sender.has_sent:
+            sender.has_sent = 1
+            if not sender.has_nxt or ((g.seq - sender.snd_nxt) & _M32) - 1 >= _HALF:
+                sender.first_seq = g.seq
+            if not sender.has_nxt:
+                sender.has_nxt = 1
+                sender.snd_nxt = g.seq
+        if g.seq == sender.snd_nxt:
+            sender.snd_nxt = end
+            self._note_data(sender, g)
+            return False
+        if seq_lt(sender.snd_nxt, g.seq):
+            if ((g.seq - sender.snd_nxt) & _M32) < _FAR:
+                self._add_hole(flow, sender, sender.snd_nxt, g.seq)
+                sender.snd_nxt = end
+                self._note_data(sender, g)
+            return False
+        if g.payload == 0 and not fin:
+            return False
+        if not fin and g.payload <= 1 and ((g.seq + 1) & _M32) == sender.snd_nxt:
+            return False  # keep-alive (RFC 9293 section 3.8.4) or zero-window probe
+        if self._is_data_copy(sender, g, end):
+            sender.duplicates += 1
+            return True
+        if not self._fill_hole(sender, g.seq, end):
+            sender.retransmissions += 1
+            if g.payload:
+                self._zeek_repeat(flow, sender)
+        if seq_lt(sender.snd_nxt, end):
+            sender.snd_nxt = end
+        self._note_data(sender, g)
+        return False
+
+    @cython.cfunc
+    def _is_data_copy(self, sender: End, g: Segment, end: cython.uint) -> cython.bint:
+        if g.flags & _FIN:
+            return (
+                sender.fin_sent != 0
+                and end == sender.fin_end
+                and _is_copy(g, sender.fin_id, sender.fin_tsval, sender.fin_ns, False)
+            )
+        if sender.data_ns and g.seq == sender.data_seq:
+            return _is_copy(g, sender.data_id, sender.data_tsval, sender.data_ns, False)
+        if sender.data_ns2 and g.seq == sender.data_seq2:
+            return _is_copy(g, sender.data_id2, sender.data_tsval2, sender.data_ns2, False)
+        return False
+
+    @cython.cfunc
+    def _note_data(self, sender: End, g: Segment) -> cython.void:
+        if g.payload == 0:
+            return
+        sender.data_seq2 = sender.data_seq
+        sender.data_id2 = sender.data_id
+        sender.data_tsval2 = sender.data_tsval
+        sender.data_ns2 = sender.data_ns
+        sender.data_seq = g.seq
+        sender.data_id = g.ip_id
+        sender.data_tsval = g.tsval
+        sender.data_ns = g.ts
+
+    @cython.cfunc
+    def _note_syn(self, flow: Flow, sender: End, g: Segment) -> cython.void:
+        """The options of a SYN or SYN+ACK, and what tells a copy of it from a repetition."""
+        sender.mss = g.mss
+        sender.wscale = g.wscale
+        sender.options = g.options
+        sender.syn_flags = g.flags
+        sender.syn_id = g.ip_id
+        sender.syn_tsval = g.tsval
+
+    @cython.cfunc
+    def _add_hole(self, flow: Flow, sender: End, start: cython.uint, end: cython.uint) -> cython.void:
+        if sender.holes is None:
+            sender.holes = []
+        if len(sender.holes) >= 2 * MAX_HOLES:
+            del sender.holes[:2]
+            sender.missing += 1
+        sender.holes.append(start)
+        sender.holes.append(end)
+
+    @cython.cfunc
+    def _fill_hole(self, sender: End, start: cython.uint, end: cython.uint) -> cython.bint:
+        """Whether [start, end) carries bytes not captured before; they are then no longer missing."""
+        holes: list = sender.holes
+        if not holes:
+            return seq_lt(sender.snd_nxt, end)
+        kept: list = []
+        filled: cython.bint = seq_lt(sender.snd_nxt, end)
+        at: cython.Py_ssize_t
+        low: cython.uint
+        high: cython.uint
+        for at in range(0, len(holes), 2):
+            low = holes[at]
+            high = holes[at + 1]
+            if seq_le(end, low) or seq_le(high, start):
+                kept.append(low)
+                kept.append(high)
+                continue
+            filled = True
+            if seq_lt(low, start):
+                kept.append(low)
+                kept.append(start)
+            if seq_lt(end, high):
+                kept.append(end)
+                kept.append(high)
+        sender.holes = kept
+        return filled
+
+    @cython.cfunc
+    def _pass_holes(self, flow: Flow, receiver: End, ack: cython.uint) -> cython.void:
+        """Holes that the peer acknowledges were sent and received: the capture missed them."""
+        holes: list = receiver.holes
+        if not holes:
+            return
+        kept: list = []
+        at: cython.Py_ssize_t
+        high: cython.uint
+        for at in range(0, len(holes), 2):
+            high = holes[at + 1]
+            if seq_le(high, ack):
+                receiver.missing += 1
+                self._zeek_gap(flow, receiver)
+            else:
+                kept.append(holes[at])
+                kept.append(high)
+        receiver.holes = kept
+
+    @cython.cfunc
+    def _acknowledge(self, sender: End, g: Segment) -> cython.void:
+        """Keep the highest acknowledgment number the sender has sent."""
+        if not sender.has_ack or seq_lt(sender.ack_out, g.ack):
+            sender.has_ack = 1
+            sender.ack_out = g.ack
+
+    @cython.cfunc
+    def _on_ack(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.void:
+        ahead: cython.uint
+        if not receiver.has_nxt:
+            receiver.has_nxt = 1
+            receiver.snd_nxt = g.ack
+            receiver.first_seq = g.ack
+        elif receiver.has_alternative and g.ack == ((receiver.alternative + 1) & _M32):
+            # The conflicting SYN+ACK is the one that counts for the other end.
+            receiver.has_alternative = 0
+            receiver.isn = receiver.alternative
+            receiver.snd_nxt = g.ack
+        else:
+            ahead = (g.ack - receiver.snd_nxt) & _M32
+            if ahead != 0 and ahead < _HALF:
+                if ahead >= _FAR or receiver.fin_sent:
+                    return
+                receiver.snd_nxt = g.ack
+                if receiver.has_sent:
+                    receiver.missing += 1
+                    self._zeek_gap(flow, receiver)
+        self._acknowledge(sender, g)
+        self._pass_holes(flow, receiver, g.ack)
+        self._on_handshake_ack(flow, sender, receiver, g)
+        if receiver.fin_sent and not receiver.fin_acked and seq_le(receiver.fin_end, g.ack):
+            receiver.fin_acked = 1
+            receiver.fin_acked_ns = g.ts
+            if sender.fin_sent and not sender.fin_acked and sender.state == _FIN_WAIT_1:
+                self._event(flow, sender, receiver, _EV_ACK_OF_CROSSED_FIN, g)
+            else:
+                self._event(flow, sender, receiver, _EV_ACK_OF_FIN, g)
+            if not sender.fin_sent and not (g.flags & _FIN) and not flow.half_start:
+                flow.half_start = g.ts
+
+    @cython.cfunc
+    def _on_handshake_ack(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.void:
+        """An ACK that covers the peer's SYN, or proves that the sender is past the handshake."""
+        responder: cython.bint = flow.originator != sender.side
+        if not sender.has_isn and not receiver.has_isn:
+            if sender.basis == _UNKNOWN:
+                flow.bits |= _B_CENSORED_START
+                self._event(flow, sender, receiver, _EV_MIDSTREAM, g)
+            return
+        if receiver.has_isn:
+            if not receiver.syn_acked and sender.has_isn and seq_lt(receiver.isn, g.ack):
+                receiver.syn_acked = 1
+                receiver.syn_acked_ns = g.ts
+                if sender.syn_acked:
+                    flow.bits |= _B_COMPLETE
+                if not responder and receiver.synacks == 1 and g.ts >= flow.first_synack_ns:
+                    if flow.rtt_originator < 0 and not (flow.bits & _B_SIMULTANEOUS_OPEN):
+                        flow.rtt_originator = g.ts - flow.first_synack_ns
+                self._event(flow, sender, receiver, _EV_ACK_OF_SYN, g)
+        elif not responder and (sender.state == _SYN_SENT or not (flow.bits & _B_COMPLETE)):
+            # The SYN+ACK was not captured: the originator's ACK proves that it was there.
+            sender.syn_acked = 1
+            sender.syn_acked_ns = g.ts
+            flow.bits |= _B_COMPLETE
+            self._event(flow, sender, receiver, _EV_ACK_OF_SYN, g)
+        if responder and not (flow.bits & _B_CONFIRMED) and self._is_progress(flow, receiver, g):
+            sender.syn_acked = 1
+            receiver.syn_acked = 1
+            flow.bits |= _B_COMPLETE | _B_CONFIRMED
+            flow.bits &= ~_B_CONTRADICTED
+            self._event(flow, sender, receiver, _EV_PROGRESS, g)
+
+    @cython.cfunc
+    def _is_progress(self, flow: Flow, receiver: End, g: Segment) -> cython.bint:
+        """Whether a responder's segment settles that it got the handshake's last ACK: data, FIN, or an ACK of data.
+
+        Under fast open a SYN_RECEIVED socket already writes and closes (RFC 7413 section 4.2), so only an ACK beyond
+        the SYN's own data does.
+        """
+        beyond: cython.uint = 0
+        if receiver.has_isn:
+            beyond = (g.ack - (receiver.isn + 1 + receiver.syn_payload)) & _M32
+        if beyond != 0 and beyond < _FAR:
+            return True
+        if flow.bits & _B_FAST_OPEN:
+            return False
+        return g.payload > 0 or (g.flags & _FIN) != 0
+
+    @cython.cfunc
+    def _on_fin(self, flow: Flow, sender: End, receiver: End, g: Segment, copy: cython.bint) -> cython.void:
+        end: cython.uint = (g.seq + g.payload + 1) & _M32
+        if not sender.fin_sent:
+            sender.fin_sent = 1
+            sender.fin_end = end
+            sender.fin_ns = g.ts
+            sender.fin_id = g.ip_id
+            sender.fin_tsval = g.tsval
+            if not receiver.fin_sent:
+                flow.closed_by = 1 + sender.side
+            elif not receiver.fin_acked:
+                flow.closed_by = 3
+                flow.bits |= _B_CROSSED_FINS
+            if flow.half_start and not flow.half_end:
+                flow.half_end = g.ts
+                flow.half_bytes += g.payload
+            self._event(flow, sender, receiver, _EV_FIN, g)
+            return
+        if end != sender.fin_end or copy:
+            return
+        if sender.fin_acked and g.ts - sender.fin_acked_ns > self._round_trip(flow):
+            self._unacknowledge_fin(flow, sender, g)
+        elif sender.state == _FIN_WAIT_1 or sender.state == _CLOSING or sender.state == _LAST_ACK:
+            self._refresh(flow, sender, _RE_FIN_AGAIN, g, g.ts - sender.fin_ns)
+        if receiver.state == _TIME_WAIT:
+            self._refresh(flow, receiver, _RE_TIME_WAIT_RESTART, g, 0)
+        sender.fin_ns = g.ts
+        sender.fin_id = g.ip_id
+        sender.fin_tsval = g.tsval
+
+    @cython.cfunc
+    def _on_rst(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.void:
+        """RFC 9293 section 3.10.7 and RFC 5961 section 3: whom it closes, if it is acceptable to its receiver."""
+        complete: cython.bint = (flow.bits & _B_COMPLETE) != 0
+        responder: cython.bint = flow.originator != sender.side
+        if not self._rst_accepted(flow, sender, receiver, g):
+            sender.rejected_rsts += 1
+            return
+        sender.reset = 1
+        sender.reset_ns = g.ts
+        receiver.reset = 1
+        receiver.reset_ns = g.ts
+        if not complete and not (flow.bits & _B_CENSORED_START) and (sender.has_isn or receiver.has_isn):
+            if responder and not (flow.bits & _B_SYNACK_SEEN):
+                flow.bits |= _B_REFUSED
+            else:
+                flow.bits |= _B_ABORTED
+                if receiver.state == _ESTABLISHED and receiver.basis == _INFERRED:
+                    self._withdraw(flow, receiver)
+                if sender.state == _ESTABLISHED and sender.basis == _INFERRED:
+                    self._withdraw(flow, sender)
+        elif not (sender.fin_acked and receiver.fin_acked):
+            flow.bits |= _B_RESET
+            flow.reset_by = 1 + sender.side
+            if (
+                responder
+                and not (g.flags & _ACK)
+                and not (flow.bits & _B_CONFIRMED)
+                and sender.has_isn
+                and g.seq == ((sender.isn + 1) & _M32)
+            ):
+                flow.bits |= _B_STALE_RST
+            if not complete and not flow.first_synack_ns and not receiver.has_sent:
+                flow.bits |= _B_CENSORED_START
+        if flow.half_start and not flow.half_end:
+            flow.half_end = g.ts
+        self._event(flow, sender, receiver, _EV_RST, g)
+
+    @cython.cfunc
+    def _rst_accepted(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.bint:
+        expected: cython.uint
+        # An attempt still without an answer: the RST must acknowledge its SYN.
+        if receiver.state == _SYN_SENT:
+            return (g.flags & _ACK) != 0 and seq_lt(receiver.isn, g.ack) and seq_le(g.ack, receiver.snd_nxt)
+        # A RST without ACK answers a segment that fits no socket of its sender; where that was not the peer's
+        # SYN+ACK or a later segment of this attempt, its own attempt goes on (RFC 9293 section 3.10.7.3).
+        if not (g.flags & _ACK) and sender.has_isn:
+            if sender.state == _SYN_SENT or sender.state == _SYN_RECEIVED:
+                if g.seq != sender.snd_nxt and g.seq != ((sender.isn + 1) & _M32):
+                    return False
+        if receiver.has_ack:
+            expected = receiver.ack_out
+        elif sender.has_nxt:
+            expected = sender.snd_nxt
+        else:
+            return True
+        if g.seq == expected or (sender.has_nxt and g.seq == sender.snd_nxt):
+            return True
+        if sender.fin_sent and g.seq == ((sender.fin_end - 1) & _M32):
+            return True
+        if receiver.state == _SYN_RECEIVED:
+            return in_window(g.seq, expected, receiver.window + 1)
+        return False
+
+    @cython.cfunc
+    def _icmp_error(self, batch: SegmentBatch, row: cython.Py_ssize_t) -> cython.void:
+        """An ICMP error: it ends a SYN_SENT, sometimes a SYN_RECEIVED, and is soft elsewhere (Linux tcp_v4_err)."""
+        v6: cython.uint = batch.mark[row] & IPV6
+        source: object = (batch.src_hi[row], batch.src_lo[row], batch.sport[row])
+        target: object = (batch.dst_hi[row], batch.dst_lo[row], batch.dport[row])
+        scope: object = batch.scope[row]
+        low: tuple = min(source, target)
+        high: tuple = max(source, target)
+        key: bytes
+        if v6:
+            key = _KEY6(*low, *high, scope)
+        else:
+            key = _KEY4(low[1] & 0xFFFFFFFF, low[2], high[1] & 0xFFFFFFFF, high[2], scope)
+        flow: Flow = self._live.get(key)
+        if flow is None:
+            self.orphan_icmp += 1
+            return
+        sender: End = flow.a if (flow.a_hi, flow.a_lo, flow.a_port) == source else flow.b
+        if not sender.has_isn or batch.seq[row] != sender.isn:
+            self.orphan_icmp += 1
+            return
+        what: cython.uint = batch.options[row]
+        if not flow.icmp:
+            flow.icmp = what
+            flow.icmp_sender = batch.icmp_sender.get(row)
+        g: Segment = self._segment
+        g.ts = batch.ts_ns[row]
+        g.packet = batch.packet[row]
+        receiver: End = flow.b if sender.side == 0 else flow.a
+        if sender.state == _SYN_SENT and _ends_syn_sent(v6, what >> 8, what & 0xFF):
+            flow.bits |= _B_UNREACHABLE
+            flow.icmp = what
+            flow.icmp_sender = batch.icmp_sender.get(row)
+            self._event(flow, receiver, sender, _EV_ICMP, g)
+        elif sender.state == _SYN_RECEIVED and _ends_syn_received(v6, what >> 8, what & 0xFF):
+            self._event(flow, receiver, sender, _EV_ICMP, g)
+        self._settle(flow)
+
+    # --- states and their log -----------------------------------------------------------------------------------
+
+    @cython.cfunc
+    def _event(self, flow: Flow, sender: End, receiver: End, event: cython.Py_ssize_t, g: Segment) -> cython.void:
+        """Run one event through the table for both ends."""
+        cell: cython.Py_ssize_t = event * _STATES + sender.state
+        after: bytes = _AFTER
+        basis: bytes = _BASIS
+        reason: bytes = _REASON
+        opening: cython.bint = event == _EV_SYN or event == _EV_SYN_ACK or event == _EV_RST
+        new: cython.uint = after[cell]
+        if new != _UNCHANGED and (opening or sender.state != _CLOSED or sender.basis == _UNKNOWN):
+            if new != sender.state or sender.basis != _OBSERVED:
+                self._set(flow, sender, new, basis[cell], reason[cell], g)
+        cell = (_EVENTS + event) * _STATES + receiver.state
+        new = after[cell]
+        if new != _UNCHANGED and (receiver.state != _CLOSED or receiver.basis == _UNKNOWN):
+            self._set(flow, receiver, new, basis[cell], reason[cell], g)
+
+    @cython.cfunc
+    def _set(
+        self, flow: Flow, end: End, state: cython.uint, basis: cython.uint, reason: cython.uint, g: Segment
+    ) -> cython.void:
+        """Move an end, and log it; several moves by one packet are one."""
+        log: object = flow.log
+        size: cython.Py_ssize_t = len(log)
+        packed: cython.ulonglong = g.packet
+        last: cython.ulonglong
+        packed = (packed << 16) | (reason << 8) | (basis << 5) | (state << 1) | end.side
+        if state != end.state or end.basis == _UNKNOWN:
+            end.since = g.ts
+        end.state = state
+        end.basis = basis
+        end.refresh = g.ts
+        end.repeats = 0
+        end.interval = 0
+        if size:
+            last = log[size - 1]
+            if (last >> 16) == g.packet and (last & 1) == end.side and not (last & 0x80):
+                log[size - 1] = packed
+                return
+            if size > 2:
+                last = log[size - 3]
+                if (last >> 16) == g.packet and (last & 1) == end.side and not (last & 0x80):
+                    log[size - 3] = packed
+                    return
+        if size >= 4 * MAX_LOG:
+            return
+        log.append(g.ts if g.ts > 0 else 0)
+        log.append(packed)
+
+    @cython.cfunc
+    def _refresh(self, flow: Flow, end: End, reason: cython.uint, g: Segment, interval: cython.longlong) -> cython.void:
+        """A retransmission (or its answer) that shows the state to live on; `interval` 0: not by the timer."""
+        log: object = flow.log
+        packed: cython.ulonglong = g.packet
+        packed = (packed << 16) | (reason << 8) | (end.basis << 5) | (end.state << 1) | end.side
+        end.refresh = g.ts
+        if interval > 0:
+            end.repeats += 1
+            end.interval = interval
+        if len(log) >= 2 * MAX_LOG:
+            return
+        log.append(g.ts if g.ts > 0 else 0)
+        log.append(packed)
+
+    @cython.cfunc
+    def _withdraw(self, flow: Flow, end: End) -> cython.void:
+        """Take back the end's last assumption, from its own time on: the state before it never ended."""
+        log: object = flow.log
+        at: cython.Py_ssize_t = len(log) - 1
+        entry: cython.ulonglong
+        taken: cython.bint = False
+        while at > 0:
+            entry = log[at]
+            if (entry & 1) == end.side and not (entry & 0x80):
+                if taken:
+                    end.state = (entry >> 1) & 0xF
+                    end.basis = (entry >> 5) & 3
+                    end.since = log[at - 1]
+                    return
+                if ((entry >> 5) & 3) != _INFERRED:
+                    return
+                log[at] = entry | 0x80
+                taken = True
+            at -= 2
+        if taken:
+            end.state = _CLOSED
+            end.basis = _UNKNOWN
+
+    @cython.cfunc
+    def _unacknowledge_fin(self, flow: Flow, end: End, g: Segment) -> cython.void:
+        """A FIN repeated after its ACK was captured: the ACK did not arrive, and what rested on it is taken back."""
+        log: object = flow.log
+        at: cython.Py_ssize_t = len(log) - 1
+        entry: cython.ulonglong
+        state: cython.uint
+        final: cython.uint = end.state
+        interval: cython.longlong = g.ts - end.fin_ns
+        end.fin_acked = 0
+        final = _FIN_WAIT_1
+        while at > 0:
+            entry = log[at]
+            if (entry & 1) == end.side and not (entry & 0x80):
+                state = (entry >> 1) & 0xF
+                if state == _FIN_WAIT_1 or state == _CLOSING or state == _LAST_ACK:
+                    if final != _CLOSING:
+                        final = state
+                    break
+                if ((entry >> 5) & 3) == _INFERRED:
+                    log[at] = entry | 0x80
+                elif state == _TIME_WAIT:
+                    # It acknowledged the peer's FIN without its own being acknowledged.
+                    final = _CLOSING
+                    entry ^= (_TIME_WAIT ^ _CLOSING) << 1
+                    log[at] = entry
+            at -= 2
+        end.state = final
+        end.basis = _OBSERVED
+        end.reset = 0
+        if not flow.half_end:
+            flow.half_start = 0
+        self._refresh(flow, end, _RE_FIN_ACK_CONTRADICTED, g, interval)
+
+    @cython.cfunc
+    def _revive(self, flow: Flow, end: End, g: Segment) -> cython.void:
+        """It sends on more than a round trip after the reset that should have ended it."""
+        log: object = flow.log
+        at: cython.Py_ssize_t = len(log) - 1
+        entry: cython.ulonglong
+        while at > 0:
+            entry = log[at]
+            if (entry & 1) == end.side and not (entry & 0x80):
+                if ((entry >> 1) & 0xF) != _CLOSED:
+                    self._set(flow, end, (entry >> 1) & 0xF, (entry >> 5) & 3, _RE_RST_CONTRADICTED, g)
+                    end.reset = 0
+                    return
+                log[at] = entry | 0x80
+            at -= 2
+
+    @cython.cfunc
+    def _round_trip(self, flow: Flow) -> cython.longlong:
+        """The measured round trip with some slack, or an assumed one."""
+        total: cython.longlong = 0
+        if flow.rtt_responder >= 0:
+            total += flow.rtt_responder
+        if flow.rtt_originator >= 0:
+            total += flow.rtt_originator
+        if flow.rtt_responder < 0 and flow.rtt_originator < 0:
+            return _RTT_UNKNOWN_NS
+        return total + (total >> 2) + _RTT_SLACK_NS
+
+    @cython.cfunc
+    def _is_over(self, flow: Flow) -> cython.bint:
+        a: cython.uint = flow.a.state
+        b: cython.uint = flow.b.state
+        if a != _CLOSED and a != _LISTEN and a != _TIME_WAIT:
+            return False
+        if b != _CLOSED and b != _LISTEN and b != _TIME_WAIT:
+            return False
+        return flow.a.basis != _UNKNOWN or flow.b.basis != _UNKNOWN
+
+    # --- who leaves, and when -----------------------------------------------------------------------------------
+
+    @cython.cfunc
+    def _settle(self, flow: Flow) -> cython.void:
+        """Put the flow into the list where it belongs, and see whether the short way is enough for it."""
+        a: End = flow.a
+        b: End = flow.b
+        flow.quick = (
+            a.state == _ESTABLISHED
+            and b.state == _ESTABLISHED
+            and a.has_sent
+            and b.has_sent
+            and a.has_ack
+            and b.has_ack
+            and (flow.bits & (_B_CONFIRMED | _B_CENSORED_START)) != 0
+            and flow.previous is None
+            and not a.holes
+            and not b.holes
+        )
+        if flow.quick and not flow.listed:
+            return
+        if self._is_over(flow):
+            if flow.listed != 2 and self._live.get(flow.key) is flow:
+                self._unlink(flow)
+                self._append(flow, self._finished, 2)
+                self._finished_count += 1
+                while self._finished_count > self._finished_kept:
+                    self._leave(self._finished.newer)
+            return
+        if flow.listed == 2 or (flow.listed == 1 and flow.bits & (_B_COMPLETE | _B_CENSORED_START)):
+            self._unlink(flow)
+
+    @cython.cfunc
+    def _append(self, flow: Flow, ring: Flow, which: cython.uint) -> cython.void:
+        last: Flow = ring.older
+        flow.older = last
+        flow.newer = ring
+        last.newer = flow
+        ring.older = flow
+        flow.listed = which
+
+    @cython.cfunc
+    def _unlink(self, flow: Flow) -> cython.void:
+        before: Flow
+        after: Flow
+        if not flow.listed:
+            return
+        if flow.listed == 2:
+            self._finished_count -= 1
+        before = flow.older
+        after = flow.newer
+        before.newer = after
+        after.older = before
+        flow.older = None
+        flow.newer = None
+        flow.listed = 0
+
+    @cython.cfunc
+    def _leave(self, flow: Flow) -> cython.void:
+        """The flow, and the incarnation before it, leave the tracker."""
+        mixed: cython.ulonglong = flow.a_lo ^ flow.b_lo
+        ports: cython.ulonglong = flow.a_port ^ flow.b_port
+        slot: cython.Py_ssize_t = (mixed ^ (mixed >> 15) ^ (ports * 31)) & _SLOT_MASK
+        self._unlink(flow)
+        del self._live[flow.key]
+        if self._cache[slot] is flow:
+            self._cache[slot] = self._nothing
+        if flow.previous is not None:
+            self._leaving.append(flow.previous)
+            flow.previous = None
+        self._leaving.append(flow)
+
+    @cython.cfunc
+    def _evict(self) -> cython.void:
+        """Make room for one: a finished flow, else the oldest embryonic one, else the oldest of all."""
+        flow: Flow
+        if self._finished.newer is not self._finished:
+            self._leave(self._finished.newer)
+            return
+        if self._embryonic.newer is not self._embryonic:
+            flow = self._embryonic.newer
+            self.evicted_embryonic += 1
+        else:
+            flow = next(iter(self._live.values()))
+            self.evicted_other += 1
+        flow.bits |= _B_EVICTED
+        self._leave(flow)
+
+    @cython.cfunc
+    def _write_leaving(self) -> cython.void:
+        """Turn the flows that leave into rows of facts, in the order of `facts.FACTS`."""
+        out: object = self.departed
+        leaving: list = self._leaving
+        base: cython.Py_ssize_t = len(out.rows)
+        flow: Flow
+        out.rows.frombytes(bytes(8 * WIDTH * len(leaving)))
+        rows: cython.ulonglong[::1] = out.rows
+        for flow in leaving:
+            _write_flow(rows, base, flow)
+            base += WIDTH
+            out.history.append(flow.history if flow.originator == 0 else flow.history.swapcase())
+            out.icmp_sender.append(flow.icmp_sender)
+            out.transitions.append(self._packed_log(flow) if self._keep_transitions else b"")
+        out.count += len(leaving)
+        self._leaving = []
+
+    @cython.cfunc
+    def _packed_log(self, flow: Flow) -> bytes:
+        """The log with side 0 the originator."""
+        log: object = flow.log
+        at: cython.Py_ssize_t
+        if flow.originator:
+            for at in range(1, len(log), 2):
+                log[at] ^= 1
+        return log.tobytes()
+
+    # --- what Wireshark and Zeek would say ----------------------------------------------------------------------
+
+    @cython.cfunc
+    def _wireshark(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.void:
+        """tcp.completeness and stream counting as packet-tcp.c 4.0 does them: flags only, nothing validated."""
+        if flow.w_done:
+            return
+        if (g.flags & 0x12) == 0x02:
+            if sender.w_has_base:
+                if sender.w_base != g.seq:
+                    flow.w_done = 1
+                    self._streams += 1
+                    return
+            elif g.packet == flow.first_packet:
+                flow.completeness |= _W_SYN
+        if not sender.w_has_base:
+            sender.w_has_base = 1
+            sender.w_base = g.seq if g.flags & _SYN else (g.seq - 1) & _M32
+        if (g.flags & 0x12) == 0x12:
+            flow.completeness |= _W_SYNACK
+        elif g.flags & _ACK:
+            flow.completeness |= _W_DATA if g.payload else _W_ACK
+        if (g.flags & 0x11) == 0x11:
+            flow.completeness |= _W_FIN
+        if g.flags & _RST:
+            flow.completeness |= _W_RST
+
+    @cython.cfunc
+    def _letter(self, flow: Flow, sender: End, letter: cython.uint) -> cython.void:
+        """Append a Zeek history letter (given in upper case); equal histories share one object."""
+        grown: bytes = flow.history + bytes((letter | (32 if sender.side else 0),))
+        known: object = self._interned.get(grown)
+        if known is None:
+            known = grown
+            if len(self._interned) < 65536:
+                self._interned[grown] = grown
+        flow.history = known
+
+    @cython.cfunc
+    def _counted_letter(self, flow: Flow, sender: End, letter: cython.uint, times: cython.uint) -> cython.void:
+        """Zeek's logarithmic letters: at the first, tenth, hundredth … time."""
+        power: cython.uint = 1
+        while power < times:
+            power *= 10
+        if power == times:
+            self._letter(flow, sender, letter)
+
+    @cython.cfunc
+    def _zeek_checksum(self, flow: Flow, sender: End) -> cython.void:
+        sender.z_checksums += 1
+        self._counted_letter(flow, sender, 67, sender.z_checksums)
+
+    @cython.cfunc
+    def _zeek_gap(self, flow: Flow, sender: End) -> cython.void:
+        sender.z_gaps += 1
+        self._counted_letter(flow, sender, 71, sender.z_gaps)
+
+    @cython.cfunc
+    def _zeek_repeat(self, flow: Flow, sender: End) -> cython.void:
+        sender.z_repeats += 1
+        self._counted_letter(flow, sender, 84, sender.z_repeats)
+
+    @cython.cfunc
+    def _zeek(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.void:
+        """conn_state and history as Zeek's TCPSessionAdapter and TCP_Endpoint form them: flags, hardly any numbers."""
+        flags: cython.uint = g.flags
+        if g.mark & _MARK_BAD_CHECKSUM:
+            self._zeek_checksum(flow, sender)
+            return
+        if flags & _SYN:
+            if flags & (_FIN | _RST):
+                if not (sender.z_seen & _Z_ONCE_Q):
+                    sender.z_seen |= _Z_ONCE_Q
+                    self._letter(flow, sender, 81)
+            elif not (sender.z_seen & _Z_HAS_SYN) or sender.z_syn != g.seq:
+                sender.z_seen |= _Z_HAS_SYN
+                sender.z_syn = g.seq
+                self._letter(flow, sender, 72 if flags & _ACK else 83)
+        if (flags & _FIN) and (flags & _RST):
+            if not (sender.z_seen & _Z_ONCE_I):
+                sender.z_seen |= _Z_ONCE_I
+                self._letter(flow, sender, 73)
+        elif (flags & _FIN) and not (flags & _SYN):
+            if not (sender.z_seen & _Z_HAS_FIN) or sender.z_fin != ((g.seq + g.payload) & _M32):
+                sender.z_seen |= _Z_HAS_FIN
+                sender.z_fin = (g.seq + g.payload) & _M32
+                self._letter(flow, sender, 70)
+        elif (flags & _RST) and not (flags & _SYN):
+            if not (sender.z_seen & _Z_HAS_RST) or sender.z_rst != g.seq:
+                sender.z_seen |= _Z_HAS_RST
+                sender.z_rst = g.seq
+                self._letter(flow, sender, 82)
+        if not (flags & (_SYN | _FIN | _RST)):
+            if g.payload:
+                if not (sender.z_seen & _Z_ONCE_D):
+                    sender.z_seen |= _Z_ONCE_D
+                    self._letter(flow, sender, 68)
+            elif (flags & _ACK) and not (sender.z_seen & _Z_ONCE_A):
+                sender.z_seen |= _Z_ONCE_A
+                self._letter(flow, sender, 65)
+            if g.window == 0:
+                sender.z_windows += 1
+                self._counted_letter(flow, sender, 87, sender.z_windows)
+        self._zeek_state(sender, receiver, flags)
+
+    @cython.cfunc
+    def _zeek_state(self, sender: End, receiver: End, flags: cython.uint) -> cython.void:
+        if flags & _RST:
+            sender.zeek = _Z_RESET
+        elif sender.zeek == _Z_RESET:
+            return
+        elif flags & _SYN:
+            if flags & _ACK:
+                if receiver.zeek == _Z_INACTIVE:
+                    if sender.zeek == _Z_INACTIVE:
+                        sender.zeek = _Z_SYN_ACK_SENT
+                elif sender.zeek != _Z_CLOSED:
+                    sender.zeek = _Z_ESTABLISHED
+                    if receiver.zeek == _Z_SYN_SENT:
+                        receiver.zeek = _Z_ESTABLISHED
+            elif sender.zeek == _Z_INACTIVE or sender.zeek == _Z_PARTIAL:
+                sender.zeek = _Z_SYN_SENT
+                if receiver.zeek == _Z_SYN_ACK_SENT:
+                    sender.zeek = _Z_ESTABLISHED
+                    receiver.zeek = _Z_ESTABLISHED
+        elif flags & _FIN:
+            sender.zeek = _Z_CLOSED
+        elif sender.zeek == _Z_INACTIVE:
+            sender.zeek = _Z_PARTIAL
+
+
+@cython.cfunc
+def _empty_list() -> Flow:
+    """A ring of flows without members."""
+    ring: Flow = Flow()
+    ring.older = ring
+    ring.newer = ring
+    return ring
+
+
+@cython.cfunc
+def _distance(sender: End, receiver: End, g: Segment) -> cython.uint:
+    """How far the segment's numbers lie from what this connection would send next; small means it fits."""
+    near: cython.uint = _M32
+    gap: cython.uint
+    if sender.has_nxt:
+        gap = (g.seq - sender.snd_nxt) & _M32
+        if gap >= _HALF:
+            gap = (0 - gap) & _M32
+        near = gap
+    if (g.flags & _ACK) and receiver.has_nxt:
+        gap = (g.ack - receiver.snd_nxt) & _M32
+        if gap >= _HALF:
+            gap = (0 - gap) & _M32
+        if not sender.has_nxt or gap > near:
+            near = gap
+    return near
+
+
+@cython.cfunc
+def _ends_syn_sent(v6: cython.uint, kind: cython.uint, code: cython.uint) -> cython.bint:
+    """Linux tcp_v4_err and tcp_v6_err: any error but "fragmentation needed", "packet too big" and source quench."""
+    if v6:
+        return kind == 1 or kind == 3 or kind == 4
+    return (kind == 3 and code != 4) or kind == 11 or kind == 12
+
+
+@cython.cfunc
+def _ends_syn_received(v6: cython.uint, kind: cython.uint, code: cython.uint) -> cython.bint:
+    """Linux tcp_req_err: IPv4 net and host unreachable; IPv6 what icmpv6_err_convert calls fatal."""
+    if v6:
+        return kind == 1 and (code == 1 or code >= 4)
+    return kind == 3 and code <= 1
+
+
+@cython.cfunc
+def _oriented(who: cython.uint, originator: cython.uint) -> cython.uint:
+    """1 a, 2 b, 3 both → 1 originator, 2 responder, 3 both."""
+    if who == 0 or who == 3 or originator == 0:
+        return who
+    return 3 - who
+
+
+@cython.cfunc
+def _write_end(rows: cython.ulonglong[::1], at: cython.Py_ssize_t, end: End) -> cython.Py_ssize_t:
+    rows[at] = end.packets
+    rows[at + 1] = end.bytes
+    rows[at + 2] = end.retransmissions
+    rows[at + 3] = end.duplicates
+    rows[at + 4] = end.fins
+    rows[at + 5] = end.rsts
+    rows[at + 6] = end.rejected_rsts
+    rows[at + 7] = end.syns
+    rows[at + 8] = end.synacks
+    rows[at + 9] = end.syn_retransmissions
+    rows[at + 10] = end.synack_retransmissions
+    rows[at + 11] = end.missing
+    rows[at + 12] = end.state
+    rows[at + 13] = end.basis
+    rows[at + 14] = _time(end.since)
+    rows[at + 15] = _time(end.refresh)
+    rows[at + 16] = end.repeats
+    rows[at + 17] = _time(end.interval)
+    rows[at + 18] = end.isn
+    rows[at + 19] = end.mss
+    rows[at + 20] = end.wscale
+    rows[at + 21] = end.options
+    rows[at + 22] = end.syn_flags
+    rows[at + 23] = end.zeek
+    return at + 24
+
+
+@cython.cfunc
+def _time(ns: cython.longlong) -> cython.ulonglong:
+    """Times before 1970 are damage; facts are unsigned."""
+    return 0 if ns < 0 else ns
+
+
+@cython.cfunc
+def _write_flow(rows: cython.ulonglong[::1], at: cython.Py_ssize_t, flow: Flow) -> cython.void:
+    o: End = flow.b if flow.originator else flow.a
+    r: End = flow.a if flow.originator else flow.b
+    bits: cython.uint = flow.bits
+    if o.fin_acked:
+        bits |= _B_O_FIN_ACKED
+    if r.fin_acked:
+        bits |= _B_R_FIN_ACKED
+    rows[at] = flow.number
+    rows[at + 1] = flow.b_hi if flow.originator else flow.a_hi
+    rows[at + 2] = flow.b_lo if flow.originator else flow.a_lo
+    rows[at + 3] = flow.a_hi if flow.originator else flow.b_hi
+    rows[at + 4] = flow.a_lo if flow.originator else flow.b_lo
+    rows[at + 5] = flow.b_port if flow.originator else flow.a_port
+    rows[at + 6] = flow.a_port if flow.originator else flow.b_port
+    rows[at + 7] = flow.scope
+    rows[at + 8] = bits
+    rows[at + 9] = flow.direction_basis
+    rows[at + 10] = _time(flow.first_ns)
+    rows[at + 11] = _time(flow.last_ns)
+    rows[at + 12] = flow.first_packet
+    rows[at + 13] = flow.last_packet
+    rows[at + 14] = flow.synack_cause
+    rows[at + 15] = _oriented(flow.closed_by, flow.originator)
+    rows[at + 16] = _oriented(flow.reset_by, flow.originator)
+    rows[at + 17] = _NO_VALUE if flow.rtt_responder < 0 else flow.rtt_responder
+    rows[at + 18] = _NO_VALUE if flow.rtt_originator < 0 else flow.rtt_originator
+    rows[at + 19] = _time(flow.last_synack_ns)
+    rows[at + 20] = _time(flow.half_start)
+    rows[at + 21] = _time(flow.half_end)
+    rows[at + 22] = flow.half_bytes
+    rows[at + 23] = flow.completeness
+    rows[at + 24] = flow.icmp
+    at = _write_end(rows, at + 25, o)
+    _write_end(rows, at, r)
