@@ -833,6 +833,7 @@ class Decoder:
         capacity: cython.Py_ssize_t = out.capacity
         at: cython.Py_ssize_t
         status: cython.int
+        opened: cython.bint
         errors: cython.Py_ssize_t = 0
         bad: cython.Py_ssize_t = 0
         unverified: cython.Py_ssize_t = 0
@@ -860,15 +861,17 @@ class Decoder:
             packet.wscale = 0
             packet.scope = 0
             packet.ip_pos = -1
+            opened = False
             status = _walk(packet, p, f_linktype[frame], verify)
             if status == _RARE:
+                opened = True
                 status = self._open_rare(data, f_ts_ns[frame])
             if status != _FOUND:
                 met[status] += 1
                 frame += 1
                 continue
             if scoped:
-                packet.scope = self._scope(packet.vlans if by_vlan else 1)
+                packet.scope = self._scope(packet.vlans if by_vlan else 1, self._tunnels if opened else ())
             o_kind[row] = packet.kind
             o_packet[row] = first_packet + frame
             o_ts_ns[row] = f_ts_ns[frame]
@@ -921,11 +924,15 @@ class Decoder:
         """Open layers that the hot walk does not know, until it finds the segment or a reason."""
         packet: _Packet = self._packet
         verify: cython.bint = self.verify_checksums
-        status: cython.int
-        tunnels: tuple[str, ...] = ()
-        for _ in range(MAX_NESTING):
+        status: cython.int = _RARE
+        opened_layers = 0
+        self._tunnels = ()
+        while status == _RARE:
             if packet.rare == _SPLIT_HEADER:
                 return self._join_header(data, ts_ns)
+            if opened_layers == MAX_NESTING:
+                return _NESTING_TOO_DEEP
+            opened_layers += 1
             opened = rare.open_layer(data, packet.rare, packet.pos, packet.cap_end)
             if isinstance(opened, str):
                 return _reasons.NUMBERS[opened]
@@ -934,12 +941,9 @@ class Decoder:
             if tunnel:
                 packet.mark |= _MARK_TUNNELLED
                 if self.by_tunnel:
-                    tunnels = (*tunnels, self._tunnel_text(tunnel))
+                    self._tunnels = (*self._tunnels, self._tunnel_text(tunnel))
             status = _walk(packet, data, layer, verify)
-            if status != _RARE:
-                self._tunnels = tunnels
-                return status
-        return _NESTING_TOO_DEEP
+        return status
 
     def _join_header(self, data: bytes, ts_ns: int) -> int:
         """Keep a fragment that holds a part of a TCP header; when the header is whole, decode it."""
@@ -974,9 +978,8 @@ class Decoder:
         ends = sorted([(packet.src_hi, packet.src_lo), (packet.dst_hi, packet.dst_lo)])
         return f"{tunnel} {'-'.join(_address_text(high, low) for high, low in ends)}"
 
-    def _scope(self, vlans: int) -> int:
-        """The number of the scope in hand, a new one where it has none yet."""
-        tunnels, self._tunnels = self._tunnels, ()
+    def _scope(self, vlans: int, tunnels: tuple[str, ...]) -> int:
+        """The number of a stack of VLANs in a stack of tunnels, a new one where it has none yet."""
         if vlans == 1 and not tunnels:
             return 0
         key = (vlans, tunnels)

@@ -418,6 +418,12 @@ def test_a_tunnel_is_one_scope_in_both_directions(decode: Any) -> None:
     assert decoded.decoder.scopes[1:] == ["vxlan 5 10.0.0.1-10.0.0.2", "vxlan 6 10.0.0.1-10.0.0.2"]
 
 
+def test_a_tunnel_without_a_segment_leaves_no_scope_behind(decode: Any) -> None:
+    header = scapy.UDP(dport=4789) / scapy.VXLAN(vni=5, flags="Instance") / scapy.Ether()
+    empty = bytes(scapy.Ether() / v4() / header / scapy.ARP())
+    assert decode([empty, tagged()], by_tunnel=True).row["scope"] == 0
+
+
 def test_the_counters_of_rows_are_kept(decode: Any) -> None:
     bad = bytes(v4() / tcp(chksum=1))
     cut = bytes(v4() / tcp(options=SYN_OPTIONS))[:40]
