@@ -70,6 +70,7 @@ def check_and_write(folder: Path, pcap: Path, story: Story, answer: Answer, snap
     snapshots = _quiet_ones(times, snapshots, answer.last_quiet_only)
     _check_counts(answer.flows, directions)
     _sort_by_appearance(answer.flows, directions)
+    _check_total(answer.summary, directions)
     _check_states(answer.flows, snapshots[-1])
     expected: dict[str, object] = {"about": story.about, "captured_on": answer.captured_on, "file": pcap.name}
     expected["kernel"] = ".".join(platform.release().split(".")[:2])
@@ -136,12 +137,19 @@ def _check_states(flows: list[dict[str, object]], snapshot: Snapshot) -> None:
     for (a, p, b, q), flow in newest.items():
         ends = (str(a), int(str(p))), (str(b), int(str(q)))
         for column, host, local, peer in (
-            ("originator_state", "client", *ends),
-            ("responder_state", "server", *reversed(ends)),
+            ("originator_state", "client", ends[0], ends[1]),
+            ("responder_state", "server", ends[1], ends[0]),
         ):
             kernel = snapshot.state(host, local, peer)
             if column in flow and flow[column] != kernel:
                 raise NotAsIntendedError(f"{a}.{p} > {b}.{q}: {column} is {kernel}, meant {flow[column]}")
+
+
+def _check_total(summary: dict[str, object], directions: list[dict[str, object]]) -> None:
+    """Where a summary says how many flows there are, no 4-tuple was used twice."""
+    seen = len({frozenset(((d["from"], d["from_port"]), (d["to"], d["to_port"]))) for d in directions})
+    if summary.get("flows", seen) != seen:
+        raise NotAsIntendedError(f"{seen} flows, meant {summary['flows']}")
 
 
 def _sort_by_appearance(flows: list[dict[str, object]], directions: list[dict[str, object]]) -> None:

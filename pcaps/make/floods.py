@@ -73,7 +73,7 @@ def syn_flood_cookies(stage: Stage) -> None:
         net.snapshot()
         for _ in range(6):
             spoofer.send(20)
-            client = net.client.socket(CLIENT_V4)
+            client = net.client.tcp(CLIENT_V4)
             client.connect((SERVER_V4, 8001))
             _serve(client, listener)
         spoofer.send(10)

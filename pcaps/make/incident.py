@@ -29,8 +29,23 @@ APP_GRACE_S = 6.0
 PATIENCE_S = 9.0  # a client of the application gives up after this long
 FULL = "tcp or icmp or icmp6 or arp"  # what a capture without a filter has on this wire
 
-# What the first byte of a request asks of the web server.
-CLIENT_CLOSES, SERVER_CLOSES, SERVER_RESETS, STAY_OPEN = b"C", b"S", b"R", b"K"
+# What a request asks of the web server, by its path.
+CLIENT_CLOSES, SERVER_CLOSES, SERVER_RESETS, STAY_OPEN = b"catalog", b"search", b"render", b"keep"
+REQUEST = b"GET /%s?id=%s HTTP/1.1\r\nHost: shop.example\r\n\r\n"
+REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"
+
+
+def request(wish: bytes, size: int) -> bytes:
+    return REQUEST % (wish, b"7" * size)
+
+
+def asks_for(asked: bytes, wish: bytes) -> bool:
+    return asked.startswith(b"GET /" + wish)
+
+
+def reply(size: int) -> bytes:
+    return REPLY % (size, b"a" * size)
+
 
 Timetable = list[tuple[float, Callable[[], None]]]
 
@@ -82,20 +97,19 @@ class Incident:
 
     def _answer(self, connected: socket.socket) -> None:
         connected.settimeout(None)
-        while request := connected.recv(2000):
-            wish = request[:1]
+        while asked := connected.recv(2000):
             time.sleep(0.02)
-            if wish == SERVER_RESETS:
+            if asks_for(asked, SERVER_RESETS):
                 return reset(connected)
-            connected.sendall(b"a" * (200 + 3 * len(request)))
-            if wish == SERVER_CLOSES:
+            connected.sendall(reply(150 + 3 * len(asked)))
+            if asks_for(asked, SERVER_CLOSES):
                 connected.shutdown(socket.SHUT_WR)
         return connected.close()
 
     def _report(self, connected: socket.socket) -> None:
         """The leak: answers, never closes, never reads the end."""
         connected.recv(2000)
-        connected.sendall(b"a" * 500)
+        connected.sendall(reply(400))
         self.leaked.append(connected)
 
     def timetable(self) -> Timetable:
@@ -133,27 +147,27 @@ class Incident:
         return when, lambda: what(*arguments)
 
     def _visit(self, when: float, address: str, to: tuple[str, int], wish: bytes) -> tuple[float, Callable[[], None]]:
-        return self._at(when, self._ask, address, to, wish + b"q" * self.dice.randrange(40, 180))
+        return self._at(when, self._ask, address, to, request(wish, self.dice.randrange(4, 120)))
 
-    def _ask(self, address: str, to: tuple[str, int], request: bytes) -> None:
+    def _ask(self, address: str, to: tuple[str, int], question: bytes) -> None:
         with self._connect("served", address, to) as made:
-            made.sendall(request)
+            made.sendall(question)
             with suppress(ConnectionResetError):
                 made.recv(2000)
-                if request[:1] == SERVER_CLOSES:
+                if asks_for(question, SERVER_CLOSES):
                     made.recv(1)
                 time.sleep(0.05)
 
     def _connect(self, kind: str, address: str, to: tuple[str, int]) -> socket.socket:
         self.attempts[kind] += 1
         self.attempts[f"to {to[0]} port {to[1]}"] += 1
-        made = self.client.socket(address)
+        made = self.client.tcp(address)
         made.connect(to)
         return made
 
     def _rude_visit(self, address: str) -> None:
         made = self._connect("reset by the client", address, (SERVER_V4, WEB))
-        made.sendall(CLIENT_CLOSES + b"q" * 60)
+        made.sendall(request(CLIENT_CLOSES, 20))
         made.recv(2000)
         reset(made)
 
@@ -161,7 +175,7 @@ class Incident:
         made = self._connect("long-lived", address, to)
         self.open.append(made)
         while self.now() < LENGTH_S - 3:
-            made.sendall(STAY_OPEN + b"q" * 30)
+            made.sendall(request(STAY_OPEN, 8))
             made.recv(2000)
             time.sleep(9)
 
@@ -169,20 +183,20 @@ class Incident:
         """Try the stuck application, wait, give up."""
         self.attempts["stuck application"] += 1
         self.attempts[f"to {SERVER_V4} port {APP}"] += 1
-        with self.client.socket(address) as made, suppress(TimeoutError, ConnectionResetError):
+        with self.client.tcp(address) as made, suppress(TimeoutError, ConnectionResetError):
             made.settimeout(PATIENCE_S)
             made.connect((SERVER_V4, APP))
-            made.sendall(SERVER_CLOSES + b"q" * 80)
+            made.sendall(request(SERVER_CLOSES, 20))
             made.recv(2000)
 
     def _ask_cache(self) -> None:
         self.attempts["refused"] += 1
-        with self.server.socket(SERVER_V4) as made, suppress(ConnectionRefusedError):
+        with self.server.tcp(SERVER_V4) as made, suppress(ConnectionRefusedError):
             made.connect(CACHE)
 
     def _ask_database(self) -> None:
         self.attempts["unanswered"] += 1
-        with self.server.socket(SERVER_V4) as made, suppress(TimeoutError):
+        with self.server.tcp(SERVER_V4) as made, suppress(TimeoutError):
             made.settimeout(8)
             made.connect(DATABASE)
 

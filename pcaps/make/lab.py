@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import delay
+from anonymous import anonymize
 
 CLONE_NEWNET = 0x40000000
 TCP_REPAIR = 19  # linux/tcp.h: a socket in repair mode is closed without a word on the wire
@@ -100,7 +101,7 @@ class Host:
         _enter(self._outside.fd)
         os.close(self._outside.fd)
 
-    def socket(self, address: str, port: int = 0) -> socket.socket:
+    def tcp(self, address: str, port: int = 0) -> socket.socket:
         """A TCP socket of this host, bound to (address, port); its port may be in TIME_WAIT."""
         with self:
             made = socket.socket(_family(address), socket.SOCK_STREAM)
@@ -110,13 +111,13 @@ class Host:
         return made
 
     def listen(self, address: str, port: int, backlog: int = 64) -> socket.socket:
-        made = self.socket(address, port)
+        made = self.tcp(address, port)
         made.listen(backlog)
         return made
 
     def connect_soon(self, address: str, to: tuple[str, int], port: int = 0) -> socket.socket:
         """Send the SYN and return at once."""
-        made = self.socket(address, port)
+        made = self.tcp(address, port)
         made.setblocking(False)
         made.connect_ex(to)
         made.settimeout(20)
@@ -215,7 +216,7 @@ class Net:
             (self.server, SERVER_V4, CLIENT_V4),
             (self.server, SERVER_V6, CLIENT_V6),
         ):
-            with near.socket(here) as probe:
+            with near.tcp(here) as probe:
                 if (got := probe.connect_ex((there, 9))) != errno.ECONNREFUSED:
                     raise LabError(f"no way from {here} to {there}: {os.strerror(got)}")
 
@@ -284,6 +285,8 @@ class Net:
             time.sleep(4 * QUIET_S)  # the last packets reach the file, and the last snapshot its silence
             running.send_signal(signal.SIGINT)
             said += running.communicate(timeout=10)[1]
+        if to.suffix == ".pcapng":
+            anonymize(to)
         dropped = re.search(r"(\d+) packets? dropped by kernel", said)
         if dropped and dropped[1] != "0":
             raise LabError(f"tcpdump lost {dropped[1]} packets")

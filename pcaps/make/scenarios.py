@@ -122,7 +122,7 @@ class Pair:
 def pair(net: Net, ends: tuple[str, str], port: int, from_port: int = 0) -> Pair:
     """A connection from ends[0] to a listener opened for it on (ends[1], port) and closed again."""
     listener = net.server.listen(ends[1], port)
-    client = net.client.socket(ends[0], from_port)
+    client = net.client.tcp(ends[0], from_port)
     client.connect((ends[1], port))
     server, _ = listener.accept()
     server.settimeout(20)
@@ -262,7 +262,7 @@ def unanswered(stage: Stage) -> None:
 def refused(stage: Stage) -> None:
     with stage.capture("client"):
         for ends, port in zip(BOTH, (8001, 8002), strict=True):
-            made = stage.net.client.socket(ends[0])
+            made = stage.net.client.tcp(ends[0])
             fails(made, (ends[1], port), errno.ECONNREFUSED)
             stage.flow(
                 made.getsockname()[:2],
@@ -295,7 +295,7 @@ def unreachable(stage: Stage) -> None:
     router.run("ip", "-6", "route", "add", "unreachable", f"{targets[2]}/128")
     with stage.capture("client"):
         for target in targets:
-            made = client.socket(CLIENT_V6 if ":" in target else CLIENT_V4)
+            made = client.tcp(CLIENT_V6 if ":" in target else CLIENT_V4)
             fails(made, (target, 8001), errno.EHOSTUNREACH, errno.ENETUNREACH)
             stage.flow(
                 made.getsockname()[:2],
@@ -361,7 +361,7 @@ def _overflow(stage: Stage, port: int) -> tuple[list[socket.socket], list[socket
     listener = net.server.listen(SERVER_V4, port, backlog=4)
     inside = []
     for _ in range(4):
-        one = net.client.socket(CLIENT_V4)
+        one = net.client.tcp(CLIENT_V4)
         one.connect((SERVER_V4, port))
         inside.append(one)
         time.sleep(STEP_S)
@@ -533,11 +533,12 @@ def half_closed_by_server(stage: Stage) -> None:
     "The FIN repeats at 0.2, 0.4, 0.8 … seconds. The client is in FIN_WAIT_1; the server knows of nothing.",
 )
 def fin_unacked(stage: Stage) -> None:
+    pairs = []
     with stage.capture("client"):
         for ends, port in zip(BOTH, (8001, 8002), strict=True):
             one = pair(stage.net, ends, port)
             one.talk()
-            stage.answer.keep(one)
+            pairs.append(one)
             stage.flow(
                 one.originator,
                 one.responder,
@@ -549,7 +550,7 @@ def fin_unacked(stage: Stage) -> None:
                 responder_fins=0,
             )
         stage.net.router.drop("forward", "meta l4proto tcp")
-        for one in stage.answer.kept:
+        for one in pairs:
             one.client.close()
             time.sleep(STEP_S)
         time.sleep(3)
@@ -745,14 +746,14 @@ def challenge_ack(stage: Stage) -> None:
     net = stage.net
     with stage.capture("client"):
         listener = net.server.listen(SERVER_V4, 8001)
-        old = net.client.socket(CLIENT_V4, 40001)
+        old = net.client.tcp(CLIENT_V4, 40001)
         old.connect((SERVER_V4, 8001))
         accepted = listener.accept()[0]
         old.sendall(b"q" * 40)
         time.sleep(STEP_S)
         vanish(old)
         time.sleep(1)
-        new = net.client.socket(CLIENT_V4, 40001)
+        new = net.client.tcp(CLIENT_V4, 40001)
         new.connect((SERVER_V4, 8001))
         again = listener.accept()[0]
         new.sendall(b"q" * 60)
@@ -795,11 +796,11 @@ def fast_open(stage: Stage) -> None:
     net.server.sysctl(tcp_fastopen=3)
     with stage.capture("client"):
         for ends in BOTH:
-            listener = net.server.socket(ends[1], 8001)
+            listener = net.server.tcp(ends[1], 8001)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 16)
             listener.listen(16)
             for _ in range(2):
-                client = net.client.socket(ends[0])
+                client = net.client.tcp(ends[0])
                 client.settimeout(None)  # else the first SYN returns EINPROGRESS and leaves its data unsent
                 client.sendto(b"q" * 40, socket.MSG_FASTOPEN, (ends[1], 8001))
                 server = listener.accept()[0]
@@ -836,15 +837,15 @@ def fast_open(stage: Stage) -> None:
 )
 def deferred_accept(stage: Stage) -> None:
     net = stage.net
-    listener = net.server.socket(SERVER_V4, 8001)
+    listener = net.server.tcp(SERVER_V4, 8001)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 4)
     listener.listen(16)
     with stage.capture("client"):
-        prompt = net.client.socket(CLIENT_V4)
+        prompt = net.client.tcp(CLIENT_V4)
         prompt.connect((SERVER_V4, 8001))
         prompt.sendall(b"q" * 40)
         prompt_server = listener.accept()[0]
-        silent = net.client.socket(CLIENT_V4)
+        silent = net.client.tcp(CLIENT_V4)
         silent.connect((SERVER_V4, 8001))
         time.sleep(2)
         net.snapshot()
@@ -879,7 +880,7 @@ def third_ack_lost(stage: Stage) -> None:
     listener = net.server.listen(SERVER_V4, 8001)
     net.server.drop("input", "tcp dport 8001 tcp flags & (syn|ack) == ack")
     with stage.capture("server"):
-        client = net.client.socket(CLIENT_V4)
+        client = net.client.tcp(CLIENT_V4)
         client.connect((SERVER_V4, 8001))
         time.sleep(4.5)
         net.snapshot()
@@ -1003,7 +1004,7 @@ def any_duplicates(stage: Stage) -> None:
                 originator_fins=2,
                 responder_fins=2,
             )
-        made = stage.net.client.socket(CLIENT_V4)
+        made = stage.net.client.tcp(CLIENT_V4)
         fails(made, (SERVER_V4, 8004), errno.ECONNREFUSED)
         stage.flow(made.getsockname()[:2], (SERVER_V4, 8004), handshake="refused", close="none", syn_count=2)
         stage.settle()
