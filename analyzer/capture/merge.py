@@ -1,28 +1,26 @@
 """Several files as one capture: frames in time order, as mergecap puts them.
 
-Owns the order of frames across files. A file is opened only when the time of its first frame has come, so
-files that do not overlap are read one after the other, whole batches at a time, and those that do are merged
-frame by frame. Always the file whose next frame is earliest goes on; of equal ones the file named first
-(mergecap 4.0 takes the last, which turns round what rotated files have at their seam).
+Owns the order of frames across files. Always the file whose next frame is earliest goes on; of equal ones the file
+named first (mergecap 4.0 takes the last, which turns round what rotated files have at their seam). So a frame that is
+earlier than the one before it in its file follows that one at once. A file is opened only when the time of its first
+frame has come: files that do not overlap are read one after the other.
 """
 
 from __future__ import annotations
 
-import heapq
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
+from operator import itemgetter
 
 from analyzer.capture.frames import FrameBatch
 from analyzer.capture.framing import first_after
 from analyzer.capture.reader import CHUNK_BYTES, LEAST_CHUNK_BYTES, FileReader
 
-ALL_CHUNKS_BYTES = 16 << 20  # what the open files may hold together, however many overlap
-RUN_AS_IT_IS = 256  # a run of frames this long is passed on with its data; shorter ones are copied together
-GATHERED_FRAMES = 4096
-GATHERED_BYTES = CHUNK_BYTES
+ALL_CHUNKS_BYTES = 4 << 20  # what the open files may hold together, however many overlap
 
-Key = tuple[int, int]  # time, place of the file among those named
+Key = tuple[int, int]  # time, place of the file among those named: which of two frames goes first
 
 
 @dataclass
@@ -43,16 +41,16 @@ class Track:
         return (-(1 << 63) if self.first_ns is None else self.first_ns, self.place)
 
     @property
-    def head(self) -> Key:
-        """The key of the next frame."""
-        assert self.batch is not None
-        return (self.batch.ts_ns[self.at], self.place)
+    def reach(self) -> Key:
+        """No frame of a later batch goes before this."""
+        assert self.reader is not None
+        return (self.reader.latest_ns, self.place)
 
-    def start(self) -> bool:
-        """Open the file; whether it has a frame."""
+    def start(self, together: int) -> bool:
+        """Open the file, which may turn out to overlap with `together`; whether it has a frame."""
         self.reader = self.open()
         self.batches = self.reader.batches()
-        return self.load(1)
+        return self.load(together)
 
     def load(self, together: int) -> bool:
         """Take the next batch, where `together` files are open; whether there is one."""
@@ -63,48 +61,54 @@ class Track:
         return self.batch is not None
 
 
+@dataclass
+class _Run:
+    """Frames `start` to `end` of `batch`."""
+
+    batch: FrameBatch
+    start: int
+    end: int
+
+
 def merge(tracks: list[Track]) -> Iterator[FrameBatch]:
     """The frames of all `tracks` in order of time."""
     waiting = sorted(tracks, key=lambda track: track.due, reverse=True)
-    active: list[tuple[Key, Track]] = []
-    gathered = _Gathered()
+    active: list[Track] = []
     while waiting or active:
-        if waiting and (not active or waiting[-1].due < active[0][0]):
+        if waiting and (not active or waiting[-1].due < min(track.reach for track in active)):
             track = waiting.pop()
-            if track.start():
-                heapq.heappush(active, (track.head, track))
+            if track.start(len(tracks)):
+                active.append(track)
             continue
-        _, track = heapq.heappop(active)
+        active.sort(key=lambda track: track.place)
+        runs = _settled(active)
+        yield _as_it_is(runs[0]) if len(runs) == 1 else _interleaved(runs)
+        together = len(active)
+        active = [
+            track
+            for track in active
+            if (track.batch is not None and track.at < track.batch.count) or track.load(together)
+        ]
+
+
+def _settled(active: list[Track]) -> list[_Run]:
+    """Take from each file the frames that nothing still unread goes before; by place, at least one run."""
+    limit = min(track.reach for track in active)
+    runs = []
+    for track in active:
         batch = track.batch
         assert batch is not None
-        others = [key for key, _ in active[:1]] + [next_one.due for next_one in waiting[-1:]]
-        limit = min(others, default=None)
-        end = _run_end(batch, track.at, limit, track.place)
-        if end - track.at >= RUN_AS_IT_IS or (track.at == 0 and end == batch.count):
-            if gathered.frames:
-                yield gathered.take()
-            yield _part(batch, track.at, end)
-        else:
-            gathered.add(batch, track.at, end)
-            if gathered.full:
-                yield gathered.take()
-        track.at = end
-        if end < batch.count or track.load(len(active) + 1):
-            heapq.heappush(active, (track.head, track))
-    if gathered.frames:
-        yield gathered.take()
+        latest = limit[0] if track.place <= limit[1] else limit[0] - 1
+        end = batch.count if len(active) == 1 else first_after(batch, track.at, latest)
+        if end > track.at:
+            runs.append(_Run(batch, track.at, end))
+            track.at = end
+    return runs
 
 
-def _run_end(batch: FrameBatch, start: int, limit: Key | None, place: int) -> int:
-    """The first frame from `start` on that must wait for the file of `limit`; at least one frame goes."""
-    if limit is None:
-        return batch.count
-    latest = limit[0] if place < limit[1] else limit[0] - 1
-    return first_after(batch, start + 1, latest)
-
-
-def _part(batch: FrameBatch, start: int, end: int) -> FrameBatch:
-    """Frames `start` to `end` of `batch`, on the same data."""
+def _as_it_is(run: _Run) -> FrameBatch:
+    """A run as a batch, on the same data."""
+    batch, start, end = run.batch, run.start, run.end
     if start == 0 and end == batch.count:
         return batch
     part = FrameBatch(batch.data, 0, 0)
@@ -117,40 +121,32 @@ def _part(batch: FrameBatch, start: int, end: int) -> FrameBatch:
     return part
 
 
-class _Gathered:
-    """Short runs of several files, copied together."""
-
-    def __init__(self) -> None:
-        self._start()
-
-    def _start(self) -> None:
-        self.frames = 0
-        self._size = 0
-        self._parts: list[bytes] = []
-        self._batch = FrameBatch(b"", 0, 0)
-
-    @property
-    def full(self) -> bool:
-        return self.frames >= GATHERED_FRAMES or self._size >= GATHERED_BYTES
-
-    def add(self, batch: FrameBatch, start: int, end: int) -> None:
+def _interleaved(runs: list[_Run]) -> FrameBatch:
+    """Two or more runs, given by place, as one batch: their data one after the other, their frames in order."""
+    pieces: list[bytes] = []
+    size = 0
+    keys: list[int] = []
+    one_by_one = FrameBatch(b"", 0, 0)
+    for run in runs:
+        batch, start, end = run.batch, run.start, run.end
         first = batch.offset[start]
         piece = batch.data[first : batch.offset[end - 1] + batch.caplen[end - 1]]
-        shift = self._size - first
-        into = self._batch
-        into.offset.extend(array("Q", [offset + shift for offset in batch.offset[start:end]]))
-        into.caplen.extend(batch.caplen[start:end])
-        into.wirelen.extend(batch.wirelen[start:end])
-        into.ts_ns.extend(batch.ts_ns[start:end])
-        into.linktype.extend(batch.linktype[start:end])
-        self._parts.append(piece)
-        self._size += len(piece)
-        self.frames += end - start
-
-    def take(self) -> FrameBatch:
-        """What was gathered, as one batch."""
-        batch = self._batch
-        batch.data = b"".join(self._parts)
-        batch.count = self.frames
-        self._start()
-        return batch
+        shift = size - first
+        stamps = batch.ts_ns[start:end]
+        keys.extend(accumulate(stamps, max))
+        one_by_one.offset.extend(array("Q", [offset + shift for offset in batch.offset[start:end]]))
+        one_by_one.caplen.extend(batch.caplen[start:end])
+        one_by_one.wirelen.extend(batch.wirelen[start:end])
+        one_by_one.ts_ns.extend(stamps)
+        one_by_one.linktype.extend(batch.linktype[start:end])
+        pieces.append(piece)
+        size += len(piece)
+    pick = itemgetter(*sorted(range(len(keys)), key=keys.__getitem__))
+    merged = FrameBatch(b"".join(pieces), 0, 0)
+    merged.count = len(keys)
+    merged.offset = array("Q", pick(one_by_one.offset))
+    merged.caplen = array("I", pick(one_by_one.caplen))
+    merged.wirelen = array("I", pick(one_by_one.wirelen))
+    merged.ts_ns = array("q", pick(one_by_one.ts_ns))
+    merged.linktype = array("H", pick(one_by_one.linktype))
+    return merged

@@ -111,6 +111,11 @@ class FileReader:
         self._peeked = next(self._frames, None)
         return None if self._peeked is None else self._peeked.ts_ns[0]
 
+    @property
+    def latest_ns(self) -> int:
+        """The latest time among all frames given so far; 0 where none had one."""
+        return self._framer.last_ns or 0
+
     def batches(self) -> Iterator[FrameBatch]:
         """Non-empty batches in file order; `first_packet` is left for the capture to set."""
         if self._peeked is not None:
