@@ -954,6 +954,7 @@ def midstream(stage: Stage) -> None:
         known.responder,
         **shared,
         direction_basis="port",
+        censored="start",
         close="graceful",
         closed_by="originator",
         originator_state="TIME_WAIT",
@@ -999,6 +1000,7 @@ def any_duplicates(stage: Stage) -> None:
                 synack_count=2,
                 synack_retransmissions=0,
                 synack_cause="",
+                capture_duplicates=11,
                 originator_retransmissions=0,
                 responder_retransmissions=0,
                 originator_fins=2,
@@ -1006,5 +1008,15 @@ def any_duplicates(stage: Stage) -> None:
             )
         made = stage.net.client.tcp(CLIENT_V4)
         fails(made, (SERVER_V4, 8004), errno.ECONNREFUSED)
-        stage.flow(made.getsockname()[:2], (SERVER_V4, 8004), handshake="refused", close="none", syn_count=2)
+        stage.flow(
+            made.getsockname()[:2],
+            (SERVER_V4, 8004),
+            handshake="refused",
+            close="none",
+            originator_state="CLOSED",
+            responder_state="CLOSED",
+            syn_count=2,
+            syn_retransmissions=0,
+            capture_duplicates=2,
+        )
         stage.settle()
