@@ -21,7 +21,7 @@ import pytest
 import zstandard
 
 from analyzer.capture import open_capture
-from analyzer.errors import AnalyzerError, CaptureError, NotACaptureError, UsageError
+from analyzer.errors import AnalyzerError, CaptureError, MissingReaderError, NotACaptureError, UsageError
 
 FRAME = bytes(range(60))
 
@@ -282,6 +282,31 @@ def test_frames_out_of_order_inside_a_file_keep_their_order(tmp_path):
     assert tags(merged(tmp_path, [10, 5, 20], [7, 12])) == [(1, 0), (0, 0), (0, 1), (1, 1), (0, 2)]
 
 
+def by_head(times):
+    """The rule of the merge, said plainly: of the files' next frames the earliest goes, then the file named first."""
+    at = [0] * len(times)
+    order = []
+    while any(here < len(seconds) for here, seconds in zip(at, times, strict=True)):
+        heads = [(times[tag][here], tag) for tag, here in enumerate(at) if here < len(times[tag])]
+        _, tag = min(heads)
+        order.append((tag, at[tag]))
+        at[tag] += 1
+    return order
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_any_overlap_goes_by_the_earliest_head(tmp_path, monkeypatch, seed):
+    monkeypatch.setattr("analyzer.capture.merge.LEAST_CHUNK_BYTES", 100)
+    monkeypatch.setattr("analyzer.capture.merge.CHUNK_BYTES", 300)
+    draw = random.Random(seed)
+    times = []
+    for _ in range(draw.randint(2, 5)):
+        base = draw.choice([0, 0, 50, 100])
+        seconds = [base + draw.randint(0, draw.choice([5, 60])) for _ in range(draw.randint(0, 30))]
+        times.append(sorted(seconds) if draw.random() < 0.6 else seconds)
+    assert tags(merged(tmp_path, *times)) == by_head(times)
+
+
 def test_long_files_interleaved_one_by_one(tmp_path):
     count = 20_000
     capture = merged(tmp_path, [i * 2 / 1000 for i in range(count)], [(i * 2 + 1) / 1000 for i in range(count)])
@@ -330,6 +355,24 @@ def test_closing_early_leaves_nothing_open(tmp_path):
     with open_capture([tmp_path]) as capture:
         next(iter(capture))
     assert not any(str(tmp_path) in name for name in descriptors())
+
+
+def test_health_after_an_early_end_tells_what_was_seen(tmp_path):
+    (tmp_path / "a.pcap").write_bytes(pcap(*range(50_000)))
+    capture = open_capture([tmp_path])
+    for batch in capture:
+        seen = batch.count
+        break
+    capture.close()
+    assert capture.health.packets >= seen
+
+
+@pytest.mark.parametrize(("kind", "module"), [("zstd", "zstandard"), ("lz4", "lz4.frame")])
+def test_a_missing_library_is_named_with_the_file(tmp_path, monkeypatch, kind, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    (tmp_path / "x").write_bytes(COMPRESS[kind](PLAIN))
+    with pytest.raises(MissingReaderError, match=f"x: {kind} data is read by"):
+        open_capture([tmp_path / "x"])
 
 
 def test_a_capture_is_read_once():

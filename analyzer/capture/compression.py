@@ -7,8 +7,6 @@ hold). Damage and cuts never raise: what came before is kept, and `damage` says 
 
 from __future__ import annotations
 
-import bz2
-import lzma
 import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -102,7 +100,7 @@ class _Zstd:
         try:
             import zstandard
         except ModuleNotFoundError:
-            raise MissingReaderError(".zst captures need the zstandard package: pip install zstandard") from None
+            raise MissingReaderError("zstd data is read by the zstandard package; pip install zstandard") from None
         self._error = zstandard.ZstdError
         self._frame = zstandard.ZstdDecompressor().decompressobj()
 
@@ -148,10 +146,14 @@ class _Library:
 
 
 def _xz() -> Decoder:
+    import lzma
+
     return _Library(lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY), lzma.LZMAError)
 
 
 def _bzip2() -> Decoder:
+    import bz2
+
     return _Library(bz2.BZ2Decompressor(), OSError)
 
 
@@ -159,7 +161,7 @@ def _lz4() -> Decoder:
     try:
         import lz4.frame
     except ModuleNotFoundError:
-        raise MissingReaderError(".lz4 captures need the lz4 package: pip install lz4") from None
+        raise MissingReaderError("lz4 data is read by the lz4 package; pip install lz4") from None
     return _Library(lz4.frame.LZ4FrameDecompressor(), RuntimeError)
 
 

@@ -46,6 +46,8 @@ class Capture:
         self._pool = OpenFiles()
         self._readers: list[FileReader] = []
         self._started = False
+        self._closed = False
+        self._tracks: list[Track] = []
         try:
             self._tracks = self._survey(sources)
         except BaseException:
@@ -106,16 +108,19 @@ class Capture:
                 number += batch.count
                 yield batch
         finally:
-            for track in self._tracks:
-                if track.reader is not None:
-                    self.health.files[track.place] = track.reader.health
-                    self.health.notes.extend(track.reader.notes)
             self.close()
 
     def close(self) -> None:
-        """Close every file that was opened here."""
+        """Close every file that was opened here; what has been seen by now is in `health`."""
+        if self._closed:
+            return
+        self._closed = True
         for reader in self._readers:
             reader.close()
+        for track in self._tracks:
+            if track.reader is not None:
+                self.health.files[track.place] = track.reader.health
+                self.health.notes.extend(track.reader.notes)
 
     def __enter__(self) -> Capture:
         return self

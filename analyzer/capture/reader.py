@@ -21,7 +21,7 @@ from analyzer.capture.frames import FrameBatch
 from analyzer.capture.framing import Framer, PcapFramer, PcapngFramer
 from analyzer.capture.health import FileHealth
 from analyzer.capture.sources import OpenFiles, Source, raw
-from analyzer.errors import NotACaptureError
+from analyzer.errors import MissingReaderError, NotACaptureError
 
 CHUNK_BYTES = 1 << 18  # with its columns it stays in a core's L2 cache
 LEAST_CHUNK_BYTES = 1 << 14  # where so many files are open that full chunks would add up
@@ -68,6 +68,7 @@ class FileReader:
             raise
         self._frames = self._read()
         self._peeked: FrameBatch | None = None
+        self._closed = False
         self._base = 0  # offset in the decompressed bytes of the run in hand
 
     def _unwrap(self) -> tuple[ByteSource, bytes]:
@@ -80,7 +81,10 @@ class FileReader:
             layer = Decompressed(_Rewound(head, stream), kind)
             self._layers.append(layer)
             stream = layer
-            head = _gather(stream, HEAD_BYTES)
+            try:
+                head = _gather(stream, HEAD_BYTES)
+            except MissingReaderError as error:
+                raise MissingReaderError(f"{self.source.name}: {error}") from None
         self.health.compression = " in ".join(layer.kind for layer in reversed(self._layers))
         return _Rewound(head, stream), head
 
@@ -104,7 +108,11 @@ class FileReader:
         return next((layer.damage for layer in self._layers if layer.damage), None)
 
     def close(self) -> None:
-        self._raw.close()
+        """Close what was opened here; what has been seen by now is in `health`."""
+        if not self._closed:
+            self._closed = True
+            self._fill_health()
+            self._raw.close()
 
     def peek(self) -> int | None:
         """The time stamp of the first frame, 0 where it has none; None where there is no frame."""
@@ -152,7 +160,6 @@ class FileReader:
                 wanted = framer.wanted
             self._explain_end(at, len(tail))
         finally:
-            self._fill_health()
             self.close()
 
     def _explain_end(self, at: int, left: int) -> None:
@@ -186,11 +193,11 @@ class FileReader:
         if health.truncated:
             self.notes.append(f"{name} {health.truncated}")
         if health.disordered:
-            self.notes.append(f"{name}: {health.disordered:,} packets are earlier than the one before them")
+            self.notes.append(f"{name}: packets earlier than the one before them: {health.disordered:,}")
         if health.untimed:
-            self.notes.append(f"{name}: {health.untimed:,} packets have no time stamp")
+            self.notes.append(f"{name}: packets without a time stamp: {health.untimed:,}")
         if framer.clamped:
-            self.notes.append(f"{name}: {framer.clamped:,} time stamps are outside the years 1677 to 2262")
+            self.notes.append(f"{name}: time stamps outside the years 1677 to 2262: {framer.clamped:,}")
         for layer in self._layers:
             if layer.trailing:
                 self.notes.append(f"{name}: what follows the {layer.kind} data is not {layer.kind}; left out")

@@ -5,7 +5,6 @@ Owns opening and raw reading. Knows nothing about compression or formats.
 
 from __future__ import annotations
 
-import glob
 import os
 import stat
 import sys
@@ -60,7 +59,9 @@ def _expand_one(path: Any) -> list[Source]:
         return [Source(name=STANDARD_INPUT, stream=getattr(sys.stdin, "buffer", sys.stdin))]
     if os.path.isdir(text):
         return _in_directory(text)
-    if not os.path.lexists(text) and glob.has_magic(text):
+    if not os.path.lexists(text) and any(wildcard in text for wildcard in "*?["):
+        import glob
+
         matches = sorted(match for match in glob.glob(text) if not os.path.isdir(match))
         if not matches:
             raise CaptureError(f"{text}: no file matches this pattern")
