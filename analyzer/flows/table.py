@@ -88,6 +88,11 @@ class FlowTable:
             and self.end_ns - self.fact(row, "last_synack_ns") > self.timers.cookie_ns
         )
 
+    def kept_no_state(self, row: int, when_ns: int) -> bool:
+        """Whether a SYN+ACK never repeated was a SYN cookie: it shows itself, or its listener had used them before."""
+        shown = self.cookie_listeners().get(self.listener(row))
+        return self._is_cookie(row) or (shown is not None and shown <= when_ns)
+
     def final(self, row: int) -> tuple[int, int, int, int]:
         """States and bases of originator and responder at the end of the capture, timers applied."""
         known = self._finals.get(row)
@@ -99,8 +104,7 @@ class FlowTable:
     def _final_end(self, row: int, end: str) -> tuple[int, int]:
         state, basis = self.fact(row, end + "state"), self.fact(row, end + "basis")
         if state == states.SYN_RECEIVED and end == "r_":
-            shown = self.cookie_listeners().get(self.listener(row))
-            if shown is not None and self.fact(row, "r_repeats") == 0 and shown <= self.end_ns:
+            if self.fact(row, "r_repeats") == 0 and self.kept_no_state(row, self.end_ns):
                 return states.LISTEN, states.TIMER
         expiry = self.timers.expiry_ns(
             state,

@@ -284,7 +284,6 @@ class End:
     z_syn: cython.uint
     z_fin: cython.uint
     z_rst: cython.uint
-    z_checksums: cython.uint
     z_gaps: cython.uint
     z_repeats: cython.uint
     z_windows: cython.uint
@@ -556,11 +555,9 @@ class Tracker:
                 and seq_le(sender.ack_out, ak)
                 and seq_le(ak, receiver.snd_nxt)
                 and window[i] != 0
-                and ((mk & _MARK_BAD_CHECKSUM) or sender.z_seen & (_Z_ONCE_D if size else _Z_ONCE_A))
+                and sender.z_seen & (_Z_ONCE_D if size else _Z_ONCE_A)
                 and not assign
             ):
-                if mk & _MARK_BAD_CHECKSUM:
-                    self._zeek_checksum(flow, sender)
                 sender.packets += 1
                 sender.ack_out = ak
                 flow.last_packet = packet[i]
@@ -1688,6 +1685,8 @@ class Tracker:
                     return
             elif g.packet == flow.first_packet:
                 flow.completeness |= _W_SYN
+            if g.payload:
+                flow.completeness |= _W_DATA
         if not sender.w_has_base:
             sender.w_has_base = 1
             sender.w_base = g.seq if g.flags & _SYN else (g.seq - 1) & _M32
@@ -1721,11 +1720,6 @@ class Tracker:
             self._letter(flow, sender, letter)
 
     @cython.cfunc
-    def _zeek_checksum(self, flow: Flow, sender: End) -> cython.void:
-        sender.z_checksums += 1
-        self._counted_letter(flow, sender, 67, sender.z_checksums)
-
-    @cython.cfunc
     def _zeek_gap(self, flow: Flow, sender: End) -> cython.void:
         sender.z_gaps += 1
         self._counted_letter(flow, sender, 71, sender.z_gaps)
@@ -1737,11 +1731,11 @@ class Tracker:
 
     @cython.cfunc
     def _zeek(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.void:
-        """conn_state and history as Zeek's TCPSessionAdapter and TCP_Endpoint form them: flags, hardly any numbers."""
+        """conn_state and history as Zeek's TCPSessionAdapter and TCP_Endpoint form them: flags, hardly any numbers.
+
+        As `zeek -C` does, checksums are not looked at: what a sending host captures has not been through its offload.
+        """
         flags: cython.uint = g.flags
-        if g.mark & _MARK_BAD_CHECKSUM:
-            self._zeek_checksum(flow, sender)
-            return
         if flags & _SYN:
             if flags & (_FIN | _RST):
                 if not (sender.z_seen & _Z_ONCE_Q):
@@ -1801,7 +1795,11 @@ class Tracker:
         elif flags & _FIN:
             sender.zeek = _Z_CLOSED
         elif sender.zeek == _Z_INACTIVE:
-            sender.zeek = _Z_PARTIAL
+            if receiver.zeek == _Z_SYN_ACK_SENT:
+                sender.zeek = _Z_ESTABLISHED
+                receiver.zeek = _Z_ESTABLISHED
+            else:
+                sender.zeek = _Z_PARTIAL
 
 
 @cython.cfunc

@@ -1,0 +1,95 @@
+"""The socket tables of all hosts at a moment: what `netstat -na` would have shown there.
+
+Owns which flow's end is the socket of a 4-tuple, SYN cookies in hindsight, and the inferred listeners. Needs a table
+whose flows carry their transitions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from analyzer.flows import facts as f
+from analyzer.flows.columns import address_text
+from analyzer.flows.table import FlowTable
+from analyzer.tcp import states, timeline
+
+#: no socket of a connection: nothing there, or the listener itself
+_NO_SOCKET = frozenset((states.CLOSED, states.LISTEN))
+
+
+class Socket(NamedTuple):
+    """One line of a socket table. LISTEN is inferred from SYN+ACKs: no peer ("" and 0), no flow (None)."""
+
+    state: str
+    basis: str
+    local: str
+    local_port: int
+    peer: str
+    peer_port: int
+    flow: int | None
+    since_ns: int
+
+
+def sockets_at(table: FlowTable, at_ns: int, host: str | None = None) -> list[Socket]:
+    """The sockets of `host`, or of all hosts, at `at_ns`: the newest of each 4-tuple that is not CLOSED or LISTEN."""
+    return next(sockets_over(table, [at_ns], host))
+
+
+def sockets_over(table: FlowTable, instants: Sequence[int], host: str | None = None) -> Iterator[list[Socket]]:
+    """The same for several instants; every flow's log is read once."""
+    found: list[dict[tuple[object, ...], Socket]] = [{} for _ in instants]
+    listening: dict[tuple[str, int], int] = {}
+    for row in range(len(table)):
+        ipv6 = bool(table.fact(row, "bits") & f.IPV6)
+        o_address = address_text(table.fact(row, "o_hi"), table.fact(row, "o_lo"), ipv6)
+        r_address = address_text(table.fact(row, "r_hi"), table.fact(row, "r_lo"), ipv6)
+        if host is not None and host not in (o_address, r_address):
+            continue
+        o_port, r_port = table.fact(row, "o_port"), table.fact(row, "r_port")
+        if table.fact(row, "r_synacks") and (host is None or host == r_address):
+            first = table.fact(row, "first_ns")
+            listening[r_address, r_port] = min(first, listening.get((r_address, r_port), first))
+        entries = timeline.unpack(table.transitions(row))
+        flow = table.fact(row, "number")
+        scope = table.fact(row, "scope")
+        for side, local, port, peer, peer_port in (
+            (timeline.ORIGINATOR, o_address, o_port, r_address, r_port),
+            (timeline.RESPONDER, r_address, r_port, o_address, o_port),
+        ):
+            if host is not None and host != local:
+                continue
+            course = timeline.course(entries, side)
+            key = (local, port, peer, peer_port, scope)
+            for position, when in enumerate(instants):
+                moment = _moment(table, row, side, course, when)
+                if moment is None or moment.state in _NO_SOCKET:
+                    continue
+                found[position][key] = Socket(
+                    states.STATES[moment.state],
+                    states.BASES[moment.basis],
+                    local,
+                    port,
+                    peer,
+                    peer_port,
+                    flow,
+                    moment.since_ns,
+                )
+    for position, when in enumerate(instants):
+        listeners = [
+            Socket("LISTEN", "inferred", local, port, "", 0, None, first)
+            for (local, port), first in sorted(listening.items())
+            if first <= when
+        ]
+        yield listeners + list(found[position].values())
+
+
+def _moment(
+    table: FlowTable, row: int, side: int, course: Sequence[timeline.Entry], when: int
+) -> timeline.Moment | None:
+    moment = timeline.at(course, when, table.timers)
+    if moment is None or moment.state != states.SYN_RECEIVED or moment.retried or not moment.last:
+        return moment
+    if side == timeline.RESPONDER and table.kept_no_state(row, when):
+        return moment._replace(state=states.LISTEN, basis=states.TIMER)
+    return moment

@@ -1,0 +1,116 @@
+"""The course of one endpoint's state, from the tracker's transition log.
+
+Owns the packed format of the log and the question "which state at time T, in hindsight". Knows one end of one flow;
+what several flows mean together is `analyzer.sockets`' concern.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from analyzer.tcp import states
+from analyzer.tcp.timers import Timers
+
+ORIGINATOR, RESPONDER = 0, 1
+
+_TIMER_REASONS = frozenset(
+    (
+        states.RE_SYN_AGAIN,
+        states.RE_SYNACK_AGAIN,
+        states.RE_FIN_AGAIN,
+        states.RE_ACK_CONTRADICTED,
+        states.RE_FIN_ACK_CONTRADICTED,
+        states.RE_ANSWER_CONTRADICTED,
+    )
+)
+_REFRESH_REASONS = _TIMER_REASONS | {states.RE_SYNACK_ELICITED, states.RE_TIME_WAIT_RESTART}
+
+
+class Entry(NamedTuple):
+    """One line of the log: at `ts_ns`, with packet `packet`, end `side` is (still) in `state`, because `reason`."""
+
+    ts_ns: int
+    packet: int
+    side: int
+    state: int
+    basis: int
+    reason: int
+    withdrawn: bool
+
+
+class Moment(NamedTuple):
+    """The state at a moment; `retried`: by the timer, in this state; `last`: no later entry of this end follows."""
+
+    state: int
+    basis: int
+    since_ns: int
+    refresh_ns: int
+    retried: int
+    last: bool
+
+
+def unpack(log: bytes) -> list[Entry]:
+    """The log as entries, in order of capture. Format: pairs of uint64, time and packed word (see `tracker._set`)."""
+    words = array("Q")
+    words.frombytes(log)
+    return [
+        Entry(
+            ts_ns=words[at],
+            packet=words[at + 1] >> 16,
+            side=words[at + 1] & 1,
+            state=words[at + 1] >> 1 & 0xF,
+            basis=words[at + 1] >> 5 & 3,
+            reason=words[at + 1] >> 8 & 0xFF,
+            withdrawn=bool(words[at + 1] & 0x80),
+        )
+        for at in range(0, len(words), 2)
+    ]
+
+
+def course(entries: Sequence[Entry], side: int) -> list[Entry]:
+    """The entries of one end that still stand."""
+    return [entry for entry in entries if entry.side == side and not entry.withdrawn]
+
+
+def at(entries: Sequence[Entry], when_ns: int, timers: Timers) -> Moment | None:
+    """The state of the end whose `course` this is at `when_ns`, or None before its first entry.
+
+    With hindsight: an end that sends later was alive in between, whatever its timer says.
+    """
+    position = -1
+    for number, entry in enumerate(entries):
+        if entry.ts_ns <= when_ns:
+            position = number
+    if position < 0:
+        return None
+    since = refresh = interval = 0
+    retried = 0
+    state = -1
+    for entry in entries[: position + 1]:
+        if entry.reason in _REFRESH_REASONS and entry.state == state:
+            if entry.reason in _TIMER_REASONS:
+                interval = entry.ts_ns - refresh
+                retried += 1
+            refresh = entry.ts_ns
+            continue
+        if entry.state != state:
+            since, retried, interval = entry.ts_ns, 0, 0
+        refresh = entry.ts_ns
+        state = entry.state
+    now = entries[position]
+    later = entries[position + 1 :]
+    moment = Moment(now.state, now.basis, since, refresh, retried, not later)
+    if any(_proves_alive(entry) for entry in later):
+        return moment
+    expiry = timers.expiry_ns(now.state, refresh, retried, interval)
+    if expiry is None or when_ns <= expiry:
+        return moment
+    gone = states.LISTEN if now.state == states.SYN_RECEIVED else states.CLOSED
+    return Moment(gone, states.TIMER, expiry, refresh, retried, not later)
+
+
+def _proves_alive(entry: Entry) -> bool:
+    """Whether an entry shows that its end had lived on until then."""
+    return entry.basis == states.OBSERVED and entry.state != states.CLOSED
