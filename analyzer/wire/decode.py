@@ -310,6 +310,8 @@ def _tcp_start(packet: _Packet, p: cython.p_uchar, at: cython.Py_ssize_t, availa
 @cython.inline
 @cython.exceptval(check=False)
 def _tcp(packet: _Packet, p: cython.p_uchar, verify: cython.bint) -> cython.int:
+    """The segment at `pos`, `length` bytes on the wire: _FOUND, _RARE where fragments split its header, or a
+    reason (RFC 9293 section 3.1)."""
     at: cython.Py_ssize_t = packet.pos
     available: cython.Py_ssize_t = packet.cap_end - at
     header: cython.Py_ssize_t
@@ -356,6 +358,7 @@ def _tcp(packet: _Packet, p: cython.p_uchar, verify: cython.bint) -> cython.int:
 @cython.cfunc
 @cython.exceptval(check=False)
 def _udp(packet: _Packet, p: cython.p_uchar) -> cython.int:
+    """UDP matters where a port of it says tunnel."""
     at: cython.Py_ssize_t = packet.pos
     side: cython.int
     port: cython.uint
@@ -587,6 +590,7 @@ def _jumbo_length(packet: _Packet, p: cython.p_uchar, at: cython.Py_ssize_t) -> 
 @cython.inline
 @cython.exceptval(check=False)
 def _ip(packet: _Packet, p: cython.p_uchar, verify: cython.bint) -> cython.int:
+    """An IP packet at `pos`, of the version that its first nibble tells, and what it carries."""
     protocol: cython.int
     version: cython.uint
     if packet.cap_end <= packet.pos:
@@ -749,6 +753,15 @@ def _address(high: int, low: int) -> bytes:
 def _address_text(high: int, low: int) -> str:
     address = IPv6Address(_address(high, low))
     return str(address.ipv4_mapped or address)
+
+
+def _vlan_texts(vlans: int) -> tuple[str, ...]:
+    """The stack of tags, outermost first, as a text, or nothing where there is none."""
+    tags = []
+    while vlans > 1:
+        tags.insert(0, str(vlans & 0xFFF))
+        vlans >>= 12
+    return (f"vlan {'.'.join(tags)}",) if tags else ()
 
 
 class Decoder:
@@ -985,11 +998,8 @@ class Decoder:
         key = (vlans, tunnels)
         number = self._scope_numbers.get(key)
         if number is None:
-            tags = [str(vlans >> shift & 0xFFF) for shift in range((vlans.bit_length() - 1) // 12 * 12 - 12, -1, -12)]
-            texts = [f"vlan {'.'.join(tags)}"] * bool(tags) + list(tunnels)
             if len(self.scopes) >= MAX_SCOPES:
                 return MAX_SCOPES - 1
-            number = len(self.scopes)
-            self.scopes.append(", ".join(texts))
-            self._scope_numbers[key] = number
+            number = self._scope_numbers[key] = len(self.scopes)
+            self.scopes.append(", ".join(_vlan_texts(vlans) + tunnels))
         return number

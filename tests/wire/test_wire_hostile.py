@@ -26,21 +26,26 @@ slow_but_fine = settings(
 )
 
 
+def ether(**fields: Any) -> Any:
+    """With both addresses given, so that scapy asks no network for them."""
+    return scapy.Ether(src="00:1b:21:00:00:02", dst="00:1b:21:00:00:01", **fields)
+
+
 def _seeds() -> list[bytes]:
     """Frames to mutate: one of each branching layer around a segment."""
     segment = scapy.TCP(options=[("MSS", 1460), ("Timestamp", (1, 2)), ("WScale", 7)]) / b"data"
-    v4, v6, ether = scapy.IP() / segment, scapy.IPv6() / segment, scapy.Ether()
+    v4, v6 = scapy.IP() / segment, scapy.IPv6() / segment
     headers = scapy.IPv6ExtHdrHopByHop() / scapy.IPv6ExtHdrFragment(m=1) / segment
-    seeds = [ether / v4, ether / v6, ether / scapy.Dot1Q() / v4, ether / scapy.IPv6() / headers]
+    seeds = [ether() / v4, ether() / v6, ether() / scapy.Dot1Q() / v4, ether() / scapy.IPv6() / headers]
     seeds += [
-        ether / scapy.IP(flags="MF", proto=6) / scapy.Raw(bytes(12)),
-        ether / scapy.IP(frag=1, proto=6) / bytes(40),
+        ether() / scapy.IP(flags="MF", proto=6) / scapy.Raw(bytes(12)),
+        ether() / scapy.IP(frag=1, proto=6) / bytes(40),
     ]
-    seeds += [ether / scapy.IP() / scapy.ICMP(type=3) / v4, ether / scapy.IPv6() / scapy.ICMPv6DestUnreach() / v6]
-    seeds += [ether / scapy.IP() / scapy.GRE(key_present=1, seqnum_present=1) / v4]
-    seeds += [ether / scapy.IP() / scapy.UDP(dport=port, sport=9) / scapy.Raw(bytes(v4)) for port in PORTS]
-    seeds += [scapy.Ether(type=number) / scapy.Raw(bytes(v4)) for number in ETHERTYPES]
-    seeds += [ether / scapy.IP(proto=number) / scapy.Raw(bytes(v4)) for number in PROTOCOLS]
+    seeds += [ether() / scapy.IP() / scapy.ICMP(type=3) / v4, ether() / scapy.IPv6() / scapy.ICMPv6DestUnreach() / v6]
+    seeds += [ether() / scapy.IP() / scapy.GRE(key_present=1, seqnum_present=1) / v4]
+    seeds += [ether() / scapy.IP() / scapy.UDP(dport=port, sport=9) / scapy.Raw(bytes(v4)) for port in PORTS]
+    seeds += [ether(type=number) / scapy.Raw(bytes(v4)) for number in ETHERTYPES]
+    seeds += [ether() / scapy.IP(proto=number) / scapy.Raw(bytes(v4)) for number in PROTOCOLS]
     return [bytes(seed) for seed in seeds]
 
 

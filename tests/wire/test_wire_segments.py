@@ -33,6 +33,11 @@ RAW = 101
 CHECKSUM_MARKS = BAD_CHECKSUM | CHECKSUM_UNKNOWN
 
 
+def ether(**fields: Any) -> Any:
+    """With both addresses given, so that scapy asks no network for them."""
+    return scapy.Ether(src="00:1b:21:00:00:02", dst="00:1b:21:00:00:01", **fields)
+
+
 def v4(**fields: Any) -> Any:
     return scapy.IP(src="192.0.2.1", dst="198.51.100.2", **fields)
 
@@ -122,19 +127,19 @@ def test_a_malformed_option_list_is_counted_and_the_row_kept(options: str, decod
 
 
 def test_padding_is_no_payload(decode: Any) -> None:
-    frame = bytes(scapy.Ether() / v4() / tcp())
+    frame = bytes(ether() / v4() / tcp())
     assert decode(frame.ljust(60, b"\x00")).row["payload"] == 0
 
 
 def test_the_payload_is_what_the_ip_header_says_not_what_was_captured(decode: Any) -> None:
-    frame = bytes(scapy.Ether() / v4() / tcp() / bytes(1000))
+    frame = bytes(ether() / v4() / tcp() / bytes(1000))
     row = decode(frame[:96], wirelens=[len(frame)]).row
     assert row["payload"] == 1000
     assert row["mark"] & CHECKSUM_MARKS == CHECKSUM_UNKNOWN
 
 
 def test_ip_length_0_takes_the_length_from_the_frame(decode: Any) -> None:
-    frame = bytes(scapy.Ether() / v4(len=0) / tcp() / bytes(100))
+    frame = bytes(ether() / v4(len=0) / tcp() / bytes(100))
     row = decode(frame, wirelens=[14 + 40 + 70_000]).row
     assert row["payload"] == 70_000
     assert row["mark"] & OFFLOADED
@@ -391,7 +396,7 @@ def test_a_full_batch_stops_before_the_frame_that_does_not_fit(decoder_class: ty
 
 
 def tagged(*vlans: int) -> bytes:
-    packet = scapy.Ether()
+    packet = ether()
     for vlan in vlans:
         packet = packet / scapy.Dot1Q(vlan=vlan, prio=vlan & 7)
     return bytes(packet / v4() / tcp())
@@ -407,7 +412,7 @@ def test_vlans_keep_scopes_apart_only_where_asked(decode: Any) -> None:
 
 def vxlan(number: int, source: str, destination: str) -> bytes:
     header = scapy.UDP(sport=50000, dport=4789) / scapy.VXLAN(vni=number, flags="Instance")
-    return bytes(scapy.Ether() / scapy.IP(src=source, dst=destination) / header / scapy.Ether() / v4() / tcp())
+    return bytes(ether() / scapy.IP(src=source, dst=destination) / header / ether() / v4() / tcp())
 
 
 def test_a_tunnel_is_one_scope_in_both_directions(decode: Any) -> None:
@@ -419,8 +424,8 @@ def test_a_tunnel_is_one_scope_in_both_directions(decode: Any) -> None:
 
 
 def test_a_tunnel_without_a_segment_leaves_no_scope_behind(decode: Any) -> None:
-    header = scapy.UDP(dport=4789) / scapy.VXLAN(vni=5, flags="Instance") / scapy.Ether()
-    empty = bytes(scapy.Ether() / v4() / header / scapy.ARP())
+    header = scapy.UDP(dport=4789) / scapy.VXLAN(vni=5, flags="Instance") / ether()
+    empty = bytes(ether() / v4() / header / scapy.ARP())
     assert decode([empty, tagged()], by_tunnel=True).row["scope"] == 0
 
 
