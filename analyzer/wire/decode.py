@@ -14,18 +14,19 @@ except ModuleNotFoundError:
     from analyzer import _shadow as cython
 
 from array import array
-from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
 from analyzer import segments as _segments
 from analyzer.wire import layers as _layers
-from analyzer.wire import rare
 from analyzer.wire import reasons as _reasons
-from analyzer.wire.fragments import HeaderFragments
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from analyzer.capture.frames import FrameBatch
     from analyzer.segments import SegmentBatch
+    from analyzer.wire.fragments import HeaderFragments
+    from analyzer.wire.rare import Opened
 
 MAX_VLAN_TAGS = 8  # bounds the walk through a frame that is all tags; real stacks have at most three
 MAX_MPLS_LABELS = 16  # likewise for label stacks; real ones have at most about ten
@@ -751,13 +752,15 @@ def _address(high: int, low: int) -> bytes:
 
 
 def _address_text(high: int, low: int) -> str:
+    from ipaddress import IPv6Address
+
     address = IPv6Address(_address(high, low))
     return str(address.ipv4_mapped or address)
 
 
 def _vlan_texts(vlans: int) -> tuple[str, ...]:
     """The stack of tags, outermost first, as a text, or nothing where there is none."""
-    tags = []
+    tags: list[str] = []
     while vlans > 1:
         tags.insert(0, str(vlans & 0xFFF))
         vlans >>= 12
@@ -791,6 +794,7 @@ class Decoder:
         self._packet = _Packet()
         self._tunnels: tuple[str, ...] = ()
         self._split_headers: HeaderFragments | None = None
+        self._open_layer: Callable[[bytes, int, int, int], Opened | str] | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -939,6 +943,10 @@ class Decoder:
         verify: cython.bint = self.verify_checksums
         status: cython.int = _RARE
         opened_layers = 0
+        if self._open_layer is None:  # most captures never need it, and the command must start quickly
+            from analyzer.wire.rare import open_layer
+
+            self._open_layer = open_layer
         self._tunnels = ()
         while status == _RARE:
             if packet.rare == _SPLIT_HEADER:
@@ -946,7 +954,7 @@ class Decoder:
             if opened_layers == MAX_NESTING:
                 return _NESTING_TOO_DEEP
             opened_layers += 1
-            opened = rare.open_layer(data, packet.rare, packet.pos, packet.cap_end)
+            opened = self._open_layer(data, packet.rare, packet.pos, packet.cap_end)
             if isinstance(opened, str):
                 return _reasons.NUMBERS[opened]
             layer, position, tunnel = opened
@@ -962,6 +970,8 @@ class Decoder:
         """Keep a fragment that holds a part of a TCP header; when the header is whole, decode it."""
         packet: _Packet = self._packet
         if self._split_headers is None:
+            from analyzer.wire.fragments import HeaderFragments
+
             self._split_headers = HeaderFragments()
         key = (packet.src_hi, packet.src_lo, packet.dst_hi, packet.dst_lo, packet.fragment_id, packet.vlans)
         header = self._split_headers.add(
