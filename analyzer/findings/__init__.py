@@ -1,0 +1,35 @@
+"""Findings: why connections hang, fail or pile up, in order of weight.
+
+Owns the way from a flow table to findings. Each cause is one file of `causes`; `index` reads the flows once for all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from analyzer.findings.causes import CAUSES
+from analyzer.findings.finding import Cause, Finding, lowered, weight
+from analyzer.findings.index import Index
+from analyzer.findings.view import CaptureView
+from analyzer.flows.table import FlowTable
+
+__all__ = ["CAUSES", "CaptureView", "Cause", "Finding", "find"]
+
+
+def find(table: FlowTable, capture: CaptureView) -> list[Finding]:
+    """All findings of a capture, what matters most first."""
+    index = Index(table, capture)
+    found = [_doubted(finding, cause, index) for cause in CAUSES for finding in cause.look(index)]
+    return sorted(found, key=weight)
+
+
+def _doubted(finding: Finding, cause: Cause, index: Index) -> Finding:
+    """The finding as sure as its capture allows."""
+    doubts = [index.doubts[kind] for kind in cause.weakened_by if kind in index.doubts]
+    if not doubts:
+        return finding
+    return replace(
+        finding,
+        confidence=lowered(finding.confidence),
+        evidence=[*finding.evidence, f"less sure than it looks, because of the capture: {'; '.join(doubts)}"],
+    )

@@ -1,0 +1,71 @@
+"""`Finding`: one named cause with its evidence, and `Cause`: how one is declared.
+
+Owns the two shapes, the words for severity and confidence, and the order of weight. Knows no cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from analyzer.findings.index import Index
+
+SEVERITIES = ("critical", "warning", "info")
+CONFIDENCES = ("high", "medium", "low")
+
+# What can be wrong with a capture, as far as it weakens what is concluded from it.
+ONE_WAY = "one_way"  # one direction of some connections is not in it
+LOSS = "loss"  # segments are missing from it
+FLAGS_ONLY = "flags_only"  # a capture filter kept only SYN, FIN and RST
+CUT = "cut"  # it does not hold all of what was captured: a damaged file, flows dropped at a bound
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A cause, where it is, what shows it, and what to do.
+
+    `count` is the number of flows concerned (of segments, where no flow is); `flows` names at most
+    `wording.MAX_FLOWS` of them.
+    """
+
+    name: str
+    severity: str
+    confidence: str
+    count: int
+    summary: str
+    evidence: list[str]
+    confirm: str
+    advice: str
+    flows: list[int]
+    wireshark_filter: str
+
+
+class Cause(NamedTuple):
+    """One file of `causes`: `look` yields its findings and claims the flows that it explains.
+
+    `title`: what it is, in a few words. `threshold`: from what on it is reported, and why. `weakened_by`: the doubts
+    about a capture that lower its confidence.
+    """
+
+    name: str
+    title: str
+    threshold: str
+    weakened_by: tuple[str, ...]
+    look: Callable[[Index], Iterable[Finding]]
+
+
+def lowered(confidence: str) -> str:
+    """The next lower confidence; "low" stays."""
+    return CONFIDENCES[min(CONFIDENCES.index(confidence) + 1, len(CONFIDENCES) - 1)]
+
+
+def weight(finding: Finding) -> tuple[int, int, int, str]:
+    """Sort key: what matters most comes first; among equals, the surer and then the larger."""
+    return (
+        SEVERITIES.index(finding.severity),
+        CONFIDENCES.index(finding.confidence),
+        -finding.count,
+        finding.name,
+    )

@@ -1,0 +1,94 @@
+"""How findings speak: addresses, spans, examples and filters, all bounded.
+
+Owns the text that several causes share and the bounds on what a finding lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from analyzer.findings.index import SECOND_NS, Host, Index, ListenerKey
+from analyzer.flows.columns import BY_NAME, address_text
+
+MAX_FLOWS = 1000  # flow numbers a finding lists: a flood must not make the report as long as the capture
+MAX_FILTERED = 10  # flows in a display filter: Wireshark takes about a second for a longer one
+MAX_EXAMPLES = 3
+MAX_NAMED = 4  # hosts or ports named in a line
+MAX_PLACES = 5  # findings of one cause: listeners beyond that share one
+
+_IPV4_MAPPED = 0xFFFF  # bits 32 to 47 of the lower half
+
+
+def host(address: Host) -> str:
+    """An address as text."""
+    high, low = address
+    return address_text(high, low, bool(high or low >> 32 != _IPV4_MAPPED))
+
+
+def endpoint(address: Host, port: int) -> str:
+    """Address and port, IPv6 in brackets."""
+    text = host(address)
+    return f"[{text}]:{port}" if ":" in text else f"{text}:{port}"
+
+
+def listener(key: ListenerKey) -> str:
+    """A listener as address and port."""
+    return endpoint(key[:2], key[2])
+
+
+def span(nanoseconds: int) -> str:
+    """A duration for people."""
+    seconds = nanoseconds / SECOND_NS
+    if seconds < 0.001:
+        return f"{nanoseconds / 1000:.0f} µs"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def many(count: int, one: str, more: str | None = None) -> str:
+    """A count with its noun: "1 connection", "1,234 connections"."""
+    return f"{count:,} {one if count == 1 else more or one + 's'}"
+
+
+def names(values: Iterable[str]) -> str:
+    """The first few of several names, and how many more there are."""
+    listed = list(values)
+    text = ", ".join(listed[:MAX_NAMED])
+    return text if len(listed) <= MAX_NAMED else f"{text} and {len(listed) - MAX_NAMED:,} more"
+
+
+def hosts(addresses: Iterable[Host]) -> str:
+    """Several addresses."""
+    return names(host(address) for address in dict.fromkeys(addresses))
+
+
+def flow(index: Index, row: int) -> str:
+    """A flow by its ends, its number and its packets."""
+    fact = index.fact
+    ends = (
+        f"{endpoint(index.originator(row), fact(row, 'o_port'))} → "
+        f"{endpoint(index.responder(row), fact(row, 'r_port'))}"
+    )
+    first, last = fact(row, "first_packet"), fact(row, "last_packet")
+    packets = f"packet {first}" if first == last else f"packets {first} to {last}"
+    return f"{ends} (flow {fact(row, 'number')}, {packets})"
+
+
+def examples(index: Index, rows: Sequence[int]) -> str:
+    """The line that names the first few flows."""
+    shown = "; ".join(flow(index, row) for row in rows[:MAX_EXAMPLES])
+    return f"for example {shown}" if len(rows) > MAX_EXAMPLES else shown
+
+
+def numbers(index: Index, rows: Iterable[int]) -> list[int]:
+    """Flow numbers, at most MAX_FLOWS."""
+    return [index.fact(row, "number") for row, _ in zip(rows, range(MAX_FLOWS), strict=False)]
+
+
+def display_filter(index: Index, rows: Sequence[int]) -> str:
+    """A Wireshark display filter for the first MAX_FILTERED flows."""
+    parts = [BY_NAME["wireshark_filter"].get(index.table, row) for row in rows[:MAX_FILTERED]]
+    return parts[0] if len(parts) == 1 else " || ".join(f"({part})" for part in parts)
