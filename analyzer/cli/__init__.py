@@ -1,0 +1,154 @@
+"""The command `handshake`: words in, a status out.
+
+Owns the list of commands, the way errors end, and nothing of what a command does: each has a module of its own here,
+which is imported only when it is called. Nothing heavy is imported at the top: `--help` costs what Python costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from analyzer.errors import AnalyzerError
+
+PROGRAM = "handshake"
+
+#: command → the line that `--help` shows; the module of the same name has `configure(parser)` and `run(args)`
+COMMANDS = {
+    "report": "what is wrong, in order of weight, then the three lists",
+    "flows": "one row a connection: table, jsonl, csv, parquet or zeek",
+    "states": "the socket tables of the hosts at a moment",
+    "completion": "the shell's completion script",
+}
+
+#: 128 + SIGINT and 128 + SIGPIPE, as a shell reports a program that these signals ended
+INTERRUPTED, BROKEN_PIPE = 130, 141
+
+#: the modules that are compiled where a compiler was at hand
+HOT_MODULES = ("analyzer.capture.framing", "analyzer.wire.decode", "analyzer.tcp.tracker")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status: 0 done, 1 could not do it, 2 wrong usage."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _prepare_streams()
+        args = build_parser(_command_in(arguments)).parse_args(arguments)
+        status = import_module(f"{__name__}.{args.command}").run(args)
+        sys.stdout.flush()
+    except SystemExit as stop:
+        return _flushed(stop.code if isinstance(stop.code, int) else 0)
+    except AnalyzerError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        _drop_output()
+        return BROKEN_PIPE
+    except OSError as error:
+        _drop_output()
+        return _fail(_words(error), 1)
+    return int(status or 0)
+
+
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser; with `command`, only that one's arguments are filled in."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Why TCP connections hang, fail or pile up, answered from the packets themselves.",
+        epilog=f"`{PROGRAM} COMMAND --help` says what a command takes. Captures: pcap and pcapng, also compressed.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version, help="version, and whether the hot modules are compiled")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, line in COMMANDS.items():
+        module = import_module(f"{__name__}.{name}") if command in (None, name) else None
+        below = commands.add_parser(
+            name, help=line, description=module.__doc__.split("\n\n")[0] if module else line, allow_abbrev=False
+        )
+        if module:
+            module.configure(below)
+    return parser
+
+
+class _Version(argparse.Action):
+    """Prints the version and leaves; looks at the hot modules only then."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:  # noqa: A002
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(version_text())
+        parser.exit(0)
+
+
+def version_text() -> str:
+    """The version, Python's, and how the hot modules run."""
+    from platform import python_implementation, python_version
+
+    from analyzer._version import __version__
+
+    compiled = [name for name in HOT_MODULES if not _runs_as_python(import_module(name))]
+    how = "compiled" if len(compiled) == len(HOT_MODULES) else "pure Python (slower)" if not compiled else ""
+    if not how:
+        how = ", ".join(f"{name} {'compiled' if name in compiled else 'pure Python'}" for name in HOT_MODULES)
+    return f"{PROGRAM} {__version__}, {python_implementation()} {python_version()}, hot modules {how}"
+
+
+def _runs_as_python(module: object) -> bool:
+    return str(getattr(module, "__file__", "")).endswith((".py", ".pyc"))
+
+
+def _command_in(arguments: Sequence[str]) -> str:
+    """The command that `arguments` name, or "" when none does."""
+    first = next((word for word in arguments if not word.startswith("-")), "")
+    return first if first in COMMANDS else ""
+
+
+def _prepare_streams() -> None:
+    """What a terminal's encoding lacks is written escaped instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _flushed(code: int) -> int:
+    """`code`, once what was printed has gone out."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_output()
+        return BROKEN_PIPE
+    except OSError as error:
+        _drop_output()
+        return _fail(_words(error), 1)
+    return code
+
+
+def _drop_output() -> None:
+    """Nobody takes the output: what is still buffered goes nowhere, so that leaving Python does not fail again."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        return
+
+
+def _fail(message: str, code: int) -> int:
+    """One line on standard error, whatever the message holds."""
+    from analyzer.report.escape import printable
+
+    try:
+        sys.stdout.flush()
+        print(f"{PROGRAM}: {printable(message)}", file=sys.stderr)
+    except OSError:
+        _drop_output()
+    return code
+
+
+def _words(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    reason = reason[:1].lower() + reason[1:]
+    return f"{error.filename}: {reason}" if error.filename else reason

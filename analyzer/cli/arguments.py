@@ -1,0 +1,248 @@
+"""The arguments that commands share, and what their words mean.
+
+Owns names, help and parsing of times, addresses and durations; each command picks what it takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING
+
+from analyzer.errors import UsageError
+
+if TYPE_CHECKING:
+    from analyzer.engine import Options
+    from analyzer.selection import Selection
+    from analyzer.tcp.timers import Timers
+
+SECOND_NS = 1_000_000_000
+#: a whole number from here on is nanoseconds: as seconds it would lie beyond the year 3,000,000
+LEAST_EPOCH_NS = 10**14
+#: the largest moment that fits 64 bits as the facts keep it
+MAX_NS = 2**63 - 1
+
+_UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": SECOND_NS, "m": 60 * SECOND_NS, "h": 3600 * SECOND_NS}
+TIME_WORDS = "epoch seconds (decimals allowed), epoch nanoseconds, or ISO 8601 (UTC where it says nothing else)"
+
+
+def add_captures(parser: argparse.ArgumentParser) -> None:
+    """FILE…"""
+    action = parser.add_argument(
+        "captures",
+        nargs="+",
+        metavar="FILE",
+        help="captures, read in time order as one: files, directories or patterns of rotated files; - is standard input",
+    )
+    complete_as(action, "file")
+
+
+def complete_as(action: argparse.Action, kind: str) -> None:
+    """Say what a shell completes here ("file" or "directory")."""
+    action.kind_of_completion = kind  # type: ignore[attr-defined]
+
+
+def add_narrowing(parser: argparse.ArgumentParser, *, host: bool = True, where: bool = True) -> None:
+    """--from, --to, --host, --port, --where: which flows are shown; tracking sees the whole capture."""
+    group = parser.add_argument_group("narrow down", "what is shown; the whole capture is analyzed all the same")
+    group.add_argument("--from", dest="from_ns", type=time_argument, metavar="TIME", help=f"nothing older: {TIME_WORDS}")
+    group.add_argument("--to", dest="to_ns", type=time_argument, metavar="TIME", help="nothing younger")
+    if host:
+        group.add_argument(
+            "--host",
+            action="append",
+            default=[],
+            type=_host,
+            metavar="ADDR",
+            help="connections that have this address, or one of this network (10.0.0.0/8), at either end; may be repeated",
+        )
+    group.add_argument(
+        "--port",
+        action="append",
+        default=[],
+        type=_port,
+        metavar="PORT",
+        help="connections that have this port at either end; may be repeated",
+    )
+    if where:
+        group.add_argument(
+            "--where",
+            metavar="EXPR",
+            help="pandas query over the columns, as 'handshake == \"half_open\" and responder_port == 443'",
+        )
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """--by-vlan, --by-tunnel, --max-flows and the timers of the hosts."""
+    from analyzer.tcp.timers import Timers
+
+    group = parser.add_argument_group("analysis")
+    group.add_argument("--by-vlan", action="store_true", help="the same 4-tuple on another VLAN is another connection")
+    group.add_argument("--by-tunnel", action="store_true", help="the same 4-tuple in another tunnel is another one")
+    group.add_argument(
+        "--max-flows", type=_count, metavar="N", help="connections held at once at most; the oldest half-open leave first"
+    )
+    defaults = Timers()
+    for option, field, what in _TIMERS:
+        group.add_argument(
+            option,
+            dest=field,
+            type=duration_argument,
+            metavar="TIME",
+            help=f"{what} (default {getattr(defaults, field) / SECOND_NS:g} s)",
+        )
+
+
+_TIMERS = (
+    ("--time-wait", "time_wait_ns", "how long the hosts keep TIME_WAIT"),
+    ("--syn-timeout", "first_syn_ns", "when a SYN or SYN+ACK is first sent again"),
+    ("--fin-timeout", "fin_ns", "how long a FIN never sent again keeps its state"),
+    ("--cookie-wait", "cookie_ns", "a SYN+ACK not repeated by then was a SYN cookie"),
+)
+
+
+def add_output(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
+    """--json and -o."""
+    if json:
+        parser.add_argument("--json", action="store_true", help="one JSON document, for programs")
+    action = parser.add_argument(
+        "-o", "--output", metavar="OUT", help="write there (whole or not at all) instead of standard output"
+    )
+    complete_as(action, "file")
+
+
+def options_of(args: argparse.Namespace, *, keep_transitions: bool = False) -> Options:
+    """The engine's options in `args`."""
+    from analyzer.engine import Options
+
+    return Options(
+        by_vlan=args.by_vlan,
+        by_tunnel=args.by_tunnel,
+        keep_transitions=keep_transitions,
+        max_flows=args.max_flows,
+    )
+
+
+def timers_of(args: argparse.Namespace) -> Timers:
+    """The hosts' timers in `args`."""
+    from analyzer.tcp.timers import Timers
+
+    given = {field: value for _, field, _ in _TIMERS if (value := getattr(args, field)) is not None}
+    return Timers(**given)
+
+
+def selection_of(args: argparse.Namespace) -> Selection:
+    """Which flows `args` narrow down to."""
+    from analyzer.selection import Selection
+
+    if args.from_ns is not None and args.to_ns is not None and args.from_ns > args.to_ns:
+        raise UsageError("--from is later than --to")
+    return Selection(
+        hosts=tuple(args.host or ()),
+        ports=tuple(args.port),
+        from_ns=args.from_ns,
+        to_ns=args.to_ns,
+        where=getattr(args, "where", None),
+    )
+
+
+def parse_time(text: str) -> int:
+    """A moment as nanoseconds since the epoch. Raises UsageError with what is understood."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return _iso_ns(text)
+    if not number.is_finite() or number < 0:
+        raise UsageError(f"{text!r} is no time: {TIME_WORDS}")
+    nanoseconds = int(number) if number >= LEAST_EPOCH_NS else int(number * SECOND_NS)
+    if nanoseconds > MAX_NS:
+        raise UsageError(f"{text!r} lies beyond what a capture can hold")
+    return nanoseconds
+
+
+def _iso_ns(text: str) -> int:
+    """ISO 8601, with up to nine decimals of a second."""
+    from datetime import UTC, datetime
+
+    head, point, tail = text.partition(".")
+    digits = tail[: len(tail) - len(tail.lstrip("0123456789"))] if point else ""
+    rest = tail[len(digits) :]
+    try:
+        moment = datetime.fromisoformat(head + rest)
+    except ValueError:
+        raise UsageError(f"{text!r} is no time: {TIME_WORDS}") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    seconds = since.days * 86_400 + since.seconds
+    nanoseconds = seconds * SECOND_NS + since.microseconds * 1_000 + int((digits + "0" * 9)[:9])
+    if not 0 <= nanoseconds <= MAX_NS:
+        raise UsageError(f"{text!r} lies beyond what a capture can hold")
+    return nanoseconds
+
+
+def parse_duration(text: str) -> int:
+    """A span as nanoseconds: a number of seconds, or with ns, us, ms, s, m or h behind it."""
+    digits = text.rstrip("abcdefghijklmnopqrstuvwxyz")
+    unit = text[len(digits) :] or "s"
+    try:
+        nanoseconds = int(Decimal(digits) * _UNITS_NS[unit])
+    except (InvalidOperation, KeyError, OverflowError, ValueError):
+        raise UsageError(f"{text!r} is no span of time: say 1s, 250ms or 0.5") from None
+    if not 0 < nanoseconds <= MAX_NS:
+        raise UsageError(f"{text!r} is no span of time: it must be more than nothing")
+    return nanoseconds
+
+
+def _said(parse, text: str):  # type: ignore[no-untyped-def]
+    """`parse(text)`, with a UsageError told as argparse tells its own."""
+    try:
+        return parse(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def time_argument(text: str) -> int:
+    return int(_said(parse_time, text))
+
+
+def duration_argument(text: str) -> int:
+    return int(_said(parse_duration, text))
+
+
+def parse_address(text: str) -> str:
+    """An address as the columns write it. Raises UsageError."""
+    import ipaddress
+
+    try:
+        return str(ipaddress.ip_address(text.strip("[]").partition("%")[0]))
+    except ValueError:
+        raise UsageError(f"{text!r} is no IPv4 or IPv6 address") from None
+
+
+def address_argument(text: str) -> str:
+    return str(_said(parse_address, text))
+
+
+def _host(text: str) -> str:
+    """An address, or a network in the form ADDR/BITS."""
+    if "/" not in text:
+        return address_argument(text)
+    import ipaddress
+
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no IPv4 or IPv6 address or network") from None
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no count: 1 or more")
+    return int(text)

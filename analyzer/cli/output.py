@@ -1,0 +1,83 @@
+"""Where a command's result goes: standard output, or a file that appears whole or not at all.
+
+Owns atomic writing and the rule that no result is written over a capture it was made from.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import BinaryIO, TextIO, cast
+
+from analyzer.errors import OutputError, UsageError
+
+
+@contextmanager
+def text_output(path: str | None, inputs: Sequence[str]) -> Iterator[TextIO]:
+    """A stream of text to `path`, or standard output. Raises OutputError."""
+    if path in (None, "-"):
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(newline="")
+        yield sys.stdout
+        return
+    with binary_output(path, inputs) as raw:
+        import io
+
+        text = io.TextIOWrapper(raw, encoding="utf-8", newline="")
+        yield text
+        text.flush()
+        text.detach()
+
+
+@contextmanager
+def binary_output(path: str | None, inputs: Sequence[str]) -> Iterator[BinaryIO]:
+    """The same for bytes; a terminal is refused."""
+    if path in (None, "-"):
+        if sys.stdout.isatty():
+            raise UsageError("this format is binary: name a file with -o OUT")
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        return
+    path = os.path.realpath(cast(str, path))
+    refuse_inputs(path, inputs)
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            with open(path, "wb") as special:
+                yield special
+            return
+        with _appearing(path) as file:
+            yield file
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"{path}: cannot be written: {reason[:1].lower()}{reason[1:]}") from None
+
+
+@contextmanager
+def _appearing(path: str) -> Iterator[BinaryIO]:
+    """A file beside `path` that takes its name when all has been written, and vanishes when it was not."""
+    beside = f"{path}.{os.getpid()}.part"
+    file = open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb")  # noqa: SIM115
+    try:
+        with file:
+            yield file
+        if os.path.exists(path):
+            os.chmod(beside, os.stat(path).st_mode & 0o7777)
+        os.replace(beside, path)
+    except BaseException:
+        os.unlink(beside)
+        raise
+
+
+def refuse_inputs(path: str, inputs: Sequence[str]) -> None:
+    """Raise OutputError where `path` is one of the captures that are read."""
+    if not os.path.exists(path):
+        return
+    from analyzer.capture.sources import expand
+
+    for source in expand([name for name in inputs if name != "-"]):
+        if source.path is not None and os.path.samefile(source.path, path):
+            raise OutputError(f"{path} is one of the captures that are read; name another file")

@@ -1,0 +1,36 @@
+"""What is wrong, in order of weight, then the three lists: incomplete handshakes, half-closed connections, SYN+ACKs
+that were sent again."""
+
+from __future__ import annotations
+
+import argparse
+
+from analyzer.cli import arguments
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Fill in the command's arguments."""
+    arguments.add_captures(parser)
+    arguments.add_output(parser)
+    arguments.add_narrowing(parser)
+    arguments.add_engine(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the report."""
+    from analyzer.cli.output import text_output
+    from analyzer.cli.work import analyze
+
+    analysis = analyze(args)
+    report = analysis.report()
+    with text_output(args.output, args.captures) as out:
+        if args.json:
+            import json
+
+            json.dump(report, out, indent=1)
+            out.write("\n")
+        else:
+            from analyzer.report.text import write
+
+            write(out, report)
+    return 0
