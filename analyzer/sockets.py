@@ -88,6 +88,9 @@ def _moment(
     table: FlowTable, row: int, side: int, course: Sequence[timeline.Entry], when: int
 ) -> timeline.Moment | None:
     moment = timeline.at(course, when, table.timers)
+    if moment is not None and moment.doubt is not None and moment.basis == states.INFERRED:
+        state, basis = table.settle(row, moment.state, moment.basis, moment.doubt, when)
+        return moment._replace(state=state, basis=basis)
     if moment is None or moment.state != states.SYN_RECEIVED or moment.retried or not moment.last:
         return moment
     if side == timeline.RESPONDER and table.kept_no_state(row, when):

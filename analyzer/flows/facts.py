@@ -68,6 +68,9 @@ _END = (
     "refresh_ns",  # the last (re)transmission that keeps the state alive, where it has a timer
     "repeats",  # timer retransmissions in this state
     "interval_ns",  # between the last two of them
+    "doubt_state",  # what it may still be in although the peer's ACK was captured, because it contradicted one before
+    "doubt_since_ns",  # its last contradiction
+    "doubt_until_ns",  # when the next would be overdue; 0: no doubt
     "isn",
     "mss",
     "wscale",
@@ -97,6 +100,7 @@ FACTS = (
     "reset_by",
     "responder_rtt_ns",  # or NO_VALUE
     "originator_rtt_ns",  # or NO_VALUE
+    "first_synack_ns",  # 0 none
     "last_synack_ns",  # 0 none
     "half_start_ns",  # 0: never half closed
     "half_end_ns",  # 0: still half closed

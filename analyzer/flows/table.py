@@ -7,6 +7,7 @@ that people and programs see are made from it in `columns`.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from analyzer.flows import facts as f
@@ -32,6 +33,7 @@ class FlowTable:
         self.order: Sequence[int] = sorted(range(flow_facts.count), key=numbers.__getitem__)
         self._rows = flow_facts.rows
         self._cookies: dict[tuple[int, int, int, int], int] | None = None
+        self._answers: dict[tuple[int, int, int, int], list[int]] | None = None
         self._finals: dict[int, tuple[int, int, int, int]] = {}
 
     def __len__(self) -> int:
@@ -93,6 +95,32 @@ class FlowTable:
         shown = self.cookie_listeners().get(self.listener(row))
         return self._is_cookie(row) or (shown is not None and shown <= when_ns)
 
+    def answered(self, row: int, since_ns: int, until_ns: int) -> bool:
+        """Whether the flow's listener answered another first SYN in that time: its accept queue was not full.
+
+        Linux since 4.10 drops a SYN while the accept queue is full, with or without SYN cookies.
+        """
+        if self._answers is None:
+            self._answers = {}
+            for other in range(len(self)):
+                first = self.fact(other, "first_synack_ns")
+                if first:
+                    self._answers.setdefault(self.listener(other), []).append(first)
+            for times in self._answers.values():
+                times.sort()
+        times = self._answers.get(self.listener(row), [])
+        at = bisect_left(times, since_ns)
+        return at < len(times) and times[at] <= until_ns
+
+    def settle(self, row: int, state: int, basis: int, doubt: tuple[int, int, int], at_ns: int) -> tuple[int, int]:
+        """The state of an end whose last assumption is in doubt (state before, since, until) at `at_ns`."""
+        before, since_ns, until_ns = doubt
+        if before != states.SYN_RECEIVED:
+            return (before, states.INFERRED) if at_ns <= until_ns else (state, basis)
+        if self.answered(row, since_ns, at_ns) or at_ns > until_ns:
+            return state, basis
+        return before, states.INFERRED
+
     def final(self, row: int) -> tuple[int, int, int, int]:
         """States and bases of originator and responder at the end of the capture, timers applied."""
         known = self._finals.get(row)
@@ -106,6 +134,10 @@ class FlowTable:
         if state == states.SYN_RECEIVED and end == "r_":
             if self.fact(row, "r_repeats") == 0 and self.kept_no_state(row, self.end_ns):
                 return states.LISTEN, states.TIMER
+        until = self.fact(row, end + "doubt_until_ns")
+        if until and basis == states.INFERRED:
+            doubt = (self.fact(row, end + "doubt_state"), self.fact(row, end + "doubt_since_ns"), until)
+            return self.settle(row, state, basis, doubt, self.end_ns)
         expiry = self.timers.expiry_ns(
             state,
             self.fact(row, end + "refresh_ns"),

@@ -26,6 +26,13 @@ _TIMER_REASONS = frozenset(
     )
 )
 _REFRESH_REASONS = _TIMER_REASONS | {states.RE_SYNACK_ELICITED, states.RE_TIME_WAIT_RESTART}
+_CONTRADICTIONS = frozenset((states.RE_ACK_CONTRADICTED, states.RE_FIN_ACK_CONTRADICTED))
+_BY_ACK = frozenset(
+    number
+    for number, line in enumerate(states.TRANSITIONS)
+    if line.role == states.RECEIVER
+    and line.event in (states.EV_ACK_OF_SYN, states.EV_ACK_OF_FIN, states.EV_ACK_OF_CROSSED_FIN)
+)
 
 
 class Entry(NamedTuple):
@@ -40,6 +47,14 @@ class Entry(NamedTuple):
     withdrawn: bool
 
 
+class Doubt(NamedTuple):
+    """Between a contradiction and the moment when the next one would be overdue, an ACK convinces nobody."""
+
+    state: int
+    since_ns: int
+    until_ns: int
+
+
 class Moment(NamedTuple):
     """The state at a moment; `retried`: by the timer, in this state; `last`: no later entry of this end follows."""
 
@@ -49,6 +64,7 @@ class Moment(NamedTuple):
     refresh_ns: int
     retried: int
     last: bool
+    doubt: Doubt | None = None
 
 
 def unpack(log: bytes) -> list[Entry]:
@@ -88,20 +104,26 @@ def at(entries: Sequence[Entry], when_ns: int, timers: Timers) -> Moment | None:
     since = refresh = interval = 0
     retried = 0
     state = -1
+    contradicted = False
+    doubt = None
     for entry in entries[: position + 1]:
+        doubt = None
+        contradicted = contradicted or entry.reason in _CONTRADICTIONS
         if entry.reason in _REFRESH_REASONS and entry.state == state:
             if entry.reason in _TIMER_REASONS:
                 interval = entry.ts_ns - refresh
                 retried += 1
             refresh = entry.ts_ns
             continue
+        if contradicted and entry.basis == states.INFERRED and entry.reason in _BY_ACK:
+            doubt = Doubt(state, refresh, refresh + timers.overdue(2 * interval))
         if entry.state != state:
             since, retried, interval = entry.ts_ns, 0, 0
         refresh = entry.ts_ns
         state = entry.state
     now = entries[position]
     later = entries[position + 1 :]
-    moment = Moment(now.state, now.basis, since, refresh, retried, not later)
+    moment = Moment(now.state, now.basis, since, refresh, retried, not later, doubt)
     if any(_proves_alive(entry) for entry in later):
         return moment
     expiry = timers.expiry_ns(now.state, refresh, retried, interval)

@@ -18,6 +18,7 @@ class Timers:
     """The timers of both hosts; all in nanoseconds unless said otherwise."""
 
     time_wait_ns: int = 60 * SECOND_NS  # Linux TCP_TIMEWAIT_LEN, not tunable; RFC 9293 says 2 MSL = 240 s
+    wheel_ns: int = 1_024_000_000  # half the step of Linux's timer wheel at 60 s (HZ=250): it ends that late on average
     first_syn_ns: int = SECOND_NS  # RFC 6298 section 2.1; Linux TCP_TIMEOUT_INIT, SYN and SYN+ACK alike
     fin_ns: int = 60 * SECOND_NS  # a FIN not yet repeated: its timer depends on a round trip nobody measured
     overdue_percent: int = 15  # Linux timers run up to a few per cent late
@@ -30,7 +31,7 @@ class Timers:
         `interval_ns`: how often the timer has fired, and the time between the last two transmissions.
         """
         if state == states.TIME_WAIT:
-            return refresh_ns + self.time_wait_ns
+            return refresh_ns + self.time_wait_ns + self.wheel_ns
         if state in (states.SYN_SENT, states.SYN_RECEIVED):
             wait = self.first_syn_ns if repeats == 0 else self._next(interval_ns, linear=state == states.SYN_SENT)
         elif state in (states.FIN_WAIT_1, states.CLOSING, states.LAST_ACK):
@@ -39,7 +40,11 @@ class Timers:
                 return refresh_ns + wait
         else:
             return None
-        return refresh_ns + wait * (100 + self.overdue_percent) // 100
+        return refresh_ns + self.overdue(wait)
+
+    def overdue(self, wait_ns: int) -> int:
+        """How long after a transmission the next one, due after `wait_ns`, is taken not to come."""
+        return wait_ns * (100 + self.overdue_percent) // 100
 
     def _next(self, interval_ns: int, *, linear: bool) -> int:
         """The longest wait that may follow `interval_ns`: doubled (RFC 6298 section 5.5), at most 120 s.

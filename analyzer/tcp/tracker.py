@@ -81,6 +81,8 @@ _COPY_BY_ID_NS = cython.declare(cython.longlong, 500_000_000)
 _COPY_BY_TSVAL_NS = cython.declare(cython.longlong, 5_000_000)
 # … and without time stamps only closeness: no timer of any stack fires within a millisecond.
 _COPY_BARE_NS = cython.declare(cython.longlong, 1_000_000)
+# How far a retransmission must be overdue before it is taken not to come (timers.Timers.overdue_percent).
+_OVERDUE_PERCENT = cython.declare(cython.longlong, 115)
 # Round trip assumed where none was measured: Linux never retransmits sooner (TCP_RTO_MIN is 200 ms).
 _RTT_UNKNOWN_NS = cython.declare(cython.longlong, 150_000_000)
 _RTT_SLACK_NS = cython.declare(cython.longlong, 1_000_000)
@@ -247,6 +249,10 @@ class End:
     fin_sent: cython.uchar
     fin_acked: cython.uchar
     reset: cython.uchar  # CLOSED because of a RST
+    contradicted: cython.uchar  # has shown once that a captured ACK did not reach it or was ignored
+    doubt_state: cython.uchar
+    doubt_since: cython.longlong
+    doubt_until: cython.longlong
     since: cython.longlong
     refresh: cython.longlong
     interval: cython.longlong
@@ -264,6 +270,12 @@ class End:
     syn_acked_ns: cython.longlong
     fin_acked_ns: cython.longlong
     reset_ns: cython.longlong
+    last_ns: cython.longlong  # its last segment, to tell copies of bare ACKs and RSTs
+    last_seq: cython.uint
+    last_ack: cython.uint
+    last_tsval: cython.uint
+    last_id: cython.ushort
+    last_flags: cython.ushort
     # what was last sent, to tell copies from retransmissions: SYN, FIN and the last two data segments
     syn_id: cython.ushort
     fin_id: cython.ushort
@@ -556,10 +568,17 @@ class Tracker:
                 and seq_le(ak, receiver.snd_nxt)
                 and window[i] != 0
                 and sender.z_seen & (_Z_ONCE_D if size else _Z_ONCE_A)
+                and (size or ak != sender.last_ack or sq != sender.last_seq)
                 and not assign
             ):
                 sender.packets += 1
                 sender.ack_out = ak
+                sender.last_id = ip_id[i]
+                sender.last_tsval = tsval[i]
+                sender.last_seq = sq
+                sender.last_ack = ak
+                sender.last_flags = fl
+                sender.last_ns = ts
                 flow.last_packet = packet[i]
                 if ts > flow.last_ns:
                     flow.last_ns = ts
@@ -839,8 +858,12 @@ class Tracker:
     def _update(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.void:
         """What the segment proves of its sender and implies for its receiver."""
         self._zeek(flow, sender, receiver, g)
+        copy: cython.bint = self._is_bare_copy(sender, g)
         if g.flags & _RST:
             sender.rsts += 1
+            if copy:
+                sender.duplicates += 1
+                return
             if g.flags & _SYN:
                 self.odd_flags += 1
                 return
@@ -867,19 +890,48 @@ class Tracker:
             self.odd_flags += 1
             if not (g.flags & _FIN) or sender.has_nxt == 0:
                 return
+        if copy and g.payload == 0 and not (g.flags & _FIN):
+            sender.duplicates += 1
+            return
         if self._is_stale(flow, sender, receiver, g):
             flow.bits |= _B_CHALLENGED
             return
         sender.window = g.window
         if sender.reset and sender.state == _CLOSED and g.ts - sender.reset_ns > self._round_trip(flow):
             self._revive(flow, sender, g)
-        copy: cython.bint = self._sequence(flow, sender, receiver, g)
+        copy = self._sequence(flow, sender, receiver, g)
         if g.flags & _ACK:
             self._on_ack(flow, sender, receiver, g)
         if g.flags & _FIN:
             self._on_fin(flow, sender, receiver, g, copy)
         if flow.half_start and not flow.half_end and sender.fin_sent == 0:
             flow.half_bytes += g.payload
+
+    @cython.cfunc
+    def _is_bare_copy(self, sender: End, g: Segment) -> cython.bint:
+        """Whether it is the sender's segment before, captured twice; and remember it.
+
+        Without IP identification and time stamps bare ACKs cannot be told from duplicate ACKs: those are no copies.
+        """
+        copy: cython.bint = (
+            sender.packets > 1
+            and g.flags == sender.last_flags
+            and g.seq == sender.last_seq
+            and g.ack == sender.last_ack
+            and (
+                (g.flags & _RST) != 0
+                or (g.mark & _MARK_TIMESTAMP) != 0
+                or ((g.mark & _MARK_IP_ID) != 0 and g.ip_id != 0)
+            )
+            and _is_copy(g, sender.last_id, sender.last_tsval, sender.last_ns, False)
+        )
+        sender.last_ns = g.ts
+        sender.last_id = g.ip_id
+        sender.last_tsval = g.tsval
+        sender.last_flags = g.flags
+        sender.last_seq = g.seq
+        sender.last_ack = g.ack
+        return copy
 
     @cython.cfunc
     def _is_stale(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.bint:
@@ -938,6 +990,7 @@ class Tracker:
             self._refresh(flow, sender, _RE_SYN_AGAIN, g, g.ts - sender.syn_ns)
         elif sender.state == _CLOSED:
             flow.bits &= ~(_B_REFUSED | _B_ABORTED | _B_UNREACHABLE)
+            flow.reset_by = 0
             sender.reset = 0
             self._event(flow, sender, receiver, _EV_SYN, g)
         sender.syn_ns = g.ts
@@ -1033,6 +1086,7 @@ class Tracker:
             self._withdraw(flow, sender)
             self._refresh(flow, sender, _RE_ACK_CONTRADICTED, g, g.ts - previous_ns)
             sender.syn_acked = 0
+            sender.contradicted = 1
             flow.bits |= _B_CONTRADICTED
         elif sender.state == _SYN_RECEIVED:
             self._refresh(flow, sender, _RE_SYNACK_AGAIN, g, g.ts - previous_ns)
@@ -1065,6 +1119,8 @@ class Tracker:
             return False  # keep-alive (RFC 9293 section 3.8.4) or zero-window probe
         if self._is_data_copy(sender, g, end):
             sender.duplicates += 1
+            if g.payload:
+                self._zeek_repeat(flow, sender)
             return True
         if not self._fill_hole(sender, g.seq, end):
             sender.retransmissions += 1
@@ -1301,6 +1357,8 @@ class Tracker:
         sender.reset_ns = g.ts
         receiver.reset = 1
         receiver.reset_ns = g.ts
+        if not (sender.fin_acked and receiver.fin_acked):
+            flow.reset_by = 1 + sender.side
         if not complete and not (flow.bits & _B_CENSORED_START) and (sender.has_isn or receiver.has_isn):
             if responder and not (flow.bits & _B_SYNACK_SEEN):
                 flow.bits |= _B_REFUSED
@@ -1312,7 +1370,6 @@ class Tracker:
                     self._withdraw(flow, sender)
         elif not (sender.fin_acked and receiver.fin_acked):
             flow.bits |= _B_RESET
-            flow.reset_by = 1 + sender.side
             if (
                 responder
                 and not (g.flags & _ACK)
@@ -1405,10 +1462,19 @@ class Tracker:
         new: cython.uint = after[cell]
         if new != _UNCHANGED and (opening or sender.state != _CLOSED or sender.basis == _UNKNOWN):
             if new != sender.state or sender.basis != _OBSERVED:
+                sender.doubt_until = 0
                 self._set(flow, sender, new, basis[cell], reason[cell], g)
         cell = (_EVENTS + event) * _STATES + receiver.state
         new = after[cell]
         if new != _UNCHANGED and (receiver.state != _CLOSED or receiver.basis == _UNKNOWN):
+            if receiver.contradicted and (event == _EV_ACK_OF_SYN or event >= _EV_ACK_OF_FIN) and event < _EV_RST:
+                # It ignored or missed an ACK before; until its next retransmission is overdue it may do so again.
+                receiver.doubt_state = receiver.state
+                receiver.doubt_since = receiver.refresh
+                receiver.doubt_until = receiver.refresh + receiver.interval * 2 * _OVERDUE_PERCENT // 100
+                self._set(flow, receiver, new, basis[cell], reason[cell], g)
+                return
+            receiver.doubt_until = 0
             self._set(flow, receiver, new, basis[cell], reason[cell], g)
 
     @cython.cfunc
@@ -1450,6 +1516,7 @@ class Tracker:
         packed: cython.ulonglong = g.packet
         packed = (packed << 16) | (reason << 8) | (end.basis << 5) | (end.state << 1) | end.side
         end.refresh = g.ts
+        end.doubt_until = 0
         if interval > 0:
             end.repeats += 1
             end.interval = interval
@@ -1492,6 +1559,7 @@ class Tracker:
         final: cython.uint = end.state
         interval: cython.longlong = g.ts - end.fin_ns
         end.fin_acked = 0
+        end.contradicted = 1
         final = _FIN_WAIT_1
         while at > 0:
             entry = log[at]
@@ -1874,13 +1942,16 @@ def _write_end(rows: cython.ulonglong[::1], at: cython.Py_ssize_t, end: End) -> 
     rows[at + 15] = _time(end.refresh)
     rows[at + 16] = end.repeats
     rows[at + 17] = _time(end.interval)
-    rows[at + 18] = end.isn
-    rows[at + 19] = end.mss
-    rows[at + 20] = end.wscale
-    rows[at + 21] = end.options
-    rows[at + 22] = end.syn_flags
-    rows[at + 23] = end.zeek
-    return at + 24
+    rows[at + 18] = end.doubt_state
+    rows[at + 19] = _time(end.doubt_since)
+    rows[at + 20] = _time(end.doubt_until)
+    rows[at + 21] = end.isn
+    rows[at + 22] = end.mss
+    rows[at + 23] = end.wscale
+    rows[at + 24] = end.options
+    rows[at + 25] = end.syn_flags
+    rows[at + 26] = end.zeek
+    return at + 27
 
 
 @cython.cfunc
@@ -1917,11 +1988,12 @@ def _write_flow(rows: cython.ulonglong[::1], at: cython.Py_ssize_t, flow: Flow) 
     rows[at + 16] = _oriented(flow.reset_by, flow.originator)
     rows[at + 17] = _NO_VALUE if flow.rtt_responder < 0 else flow.rtt_responder
     rows[at + 18] = _NO_VALUE if flow.rtt_originator < 0 else flow.rtt_originator
-    rows[at + 19] = _time(flow.last_synack_ns)
-    rows[at + 20] = _time(flow.half_start)
-    rows[at + 21] = _time(flow.half_end)
-    rows[at + 22] = flow.half_bytes
-    rows[at + 23] = flow.completeness
-    rows[at + 24] = flow.icmp
-    at = _write_end(rows, at + 25, o)
+    rows[at + 19] = _time(flow.first_synack_ns)
+    rows[at + 20] = _time(flow.last_synack_ns)
+    rows[at + 21] = _time(flow.half_start)
+    rows[at + 22] = _time(flow.half_end)
+    rows[at + 23] = flow.half_bytes
+    rows[at + 24] = flow.completeness
+    rows[at + 25] = flow.icmp
+    at = _write_end(rows, at + 26, o)
     _write_end(rows, at, r)
