@@ -1,0 +1,93 @@
+"""What every test may use: the pure and the compiled package, side by side; and no silent skips in CI."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pure
+import pytest
+from analyzer.cli import HOT_MODULES
+
+#: what HANDSHAKE_WITHOUT may name → the reasons for a skip that its lack excuses
+MAY_LACK = {
+    "compiler": r"compile[rd]",
+    "shared": r"\.\./shared",
+}
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """One of the two ways the hot modules run."""
+
+    name: str
+    #: argv that runs the command `handshake` this way, without its own arguments
+    command: tuple[str, ...]
+
+    def load(self, module: str) -> ModuleType:
+        """The module run this way, in this process."""
+        return pure.load(module) if self.name == "pure" else import_module(module)
+
+
+COMPILED = Implementation("compiled", (sys.executable, "-I", "-m", "analyzer"))  # -I: never the checkout
+PURE = Implementation("pure", (sys.executable, str(Path(pure.__file__))))
+
+
+@pytest.fixture(scope="session", params=[COMPILED, PURE], ids=lambda implementation: implementation.name)
+def implementation(request: pytest.FixtureRequest) -> Implementation:
+    """Each test that takes it runs twice: hot modules compiled, and the same files uncompiled."""
+    chosen: Implementation = request.param
+    if chosen is COMPILED:
+        require_compiled()
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def compiled_and_pure() -> tuple[Implementation, Implementation]:
+    """Both at once, for tests that compare them."""
+    require_compiled()
+    return COMPILED, PURE
+
+
+def require_compiled() -> None:
+    """Skip where a hot module was installed without a compiler."""
+    uncompiled = [name for name in HOT_MODULES if not pure.is_compiled(name)]
+    if uncompiled:
+        pytest.skip(f"not compiled: {', '.join(uncompiled)}")
+
+
+def excused(reason: str) -> bool:
+    """Whether CI may skip for this reason: only for what its caller says is not there."""
+    lacking = os.environ.get("HANDSHAKE_WITHOUT", "").replace(",", " ").split()
+    return any(re.search(MAY_LACK[what], reason) for what in lacking)
+
+
+def _fail_skip(report: Any) -> None:
+    if os.environ.get("HANDSHAKE_CI") and report.skipped and not hasattr(report, "wasxfail"):
+        reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        if not excused(reason):
+            report.outcome = "failed"
+            report.longrepr = f"CI must not skip: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    """With HANDSHAKE_CI set, a skip that nothing excuses is a failure."""
+    report = yield
+    _fail_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    """The same for modules that skip as a whole."""
+    report = yield
+    _fail_skip(report)
+    return report
