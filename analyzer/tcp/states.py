@@ -145,6 +145,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     ),
     # What the same segment implies for the endpoint it is sent to, until that endpoint contradicts it.
     Transition(RECEIVER, (SYN_SENT,), EV_SYN_ACK, ESTABLISHED, INFERRED, "its SYN was answered"),
+    Transition(RECEIVER, (CLOSED, LISTEN), EV_SYN_ACK, ESTABLISHED, INFERRED, "its SYN, not captured, was answered"),
     Transition(RECEIVER, (SYN_RECEIVED,), EV_SYN_ACK, ESTABLISHED, INFERRED, "SYN+ACKs crossed"),
     Transition(RECEIVER, (SYN_RECEIVED,), EV_ACK_OF_SYN, ESTABLISHED, INFERRED, "its SYN+ACK was acknowledged"),
     Transition(
