@@ -96,6 +96,7 @@ class Index:
         self.flags_only = True  # no segment without SYN, FIN or RST
         self.both_closed = 0  # connections whose two FINs were captured
         self.two_way = 0  # connections of which both directions were captured
+        self.overflowing: set[ListenerKey] = set()  # listeners with a full accept queue, once that is found
         self.doubts: dict[str, str] = {}  # what is wrong with the capture: its kind → in words
         self._claimed = bytearray(len(table))
         self._read()
@@ -141,7 +142,7 @@ class Index:
             if flow[_O_MISSING] or flow[_R_MISSING]:
                 self.missing.append(row)
             if not (o_packets and r_packets) and (
-                bits & f.COMPLETE or o_packets + r_packets >= ONE_WAY_SEGMENTS and not bits & f.SYN_SEEN
+                bits & f.COMPLETE or (o_packets + r_packets >= ONE_WAY_SEGMENTS and not bits & _BEGINS)
             ):
                 self.one_way.append(row)
             if bits & _BEGINS:

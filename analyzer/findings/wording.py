@@ -36,6 +36,11 @@ def listener(key: ListenerKey) -> str:
     return endpoint(key[:2], key[2])
 
 
+def target(index: Index, row: int) -> str:
+    """The address and port that a flow was meant for."""
+    return endpoint(index.responder(row), index.fact(row, "r_port"))
+
+
 def span(nanoseconds: int) -> str:
     """A duration for people."""
     seconds = nanoseconds / SECOND_NS

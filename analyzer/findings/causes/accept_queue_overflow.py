@@ -12,6 +12,7 @@ from analyzer.findings import wording
 from analyzer.findings.finding import LOSS, ONE_WAY, Cause, Finding
 from analyzer.findings.index import SECOND_NS, Index, ListenerKey
 from analyzer.findings.kernel import advise
+from analyzer.findings.making import make
 from analyzer.flows import facts as f
 
 #: ACKs ignored on so many connections of one listener: lost one by one, they would not meet at one place
@@ -24,14 +25,19 @@ SERVES_WITHIN_NS = 10 * SECOND_NS
 
 def look(index: Index) -> Iterator[Finding]:
     """One finding a listener."""
-    ignored = {key: rows for key, rows in index.by_listener(row for row in index.after_ack if _ignored(index, row))}
-    dropped = {key: rows for key, rows in index.by_listener(index.free(_dropped(index))) if _enough(index, rows)}
-    for key in sorted(ignored.keys() | dropped.keys(), key=lambda key: -len(ignored.get(key, ()))):
+    ignored = dict(index.by_listener(row for row in index.free(index.after_ack) if _ignored(index, row)))
+    dropped = {
+        key: rows
+        for key, rows in index.by_listener(index.free(_dropped(index)))
+        if _repeats(index, rows) >= MIN_DROPPED_SYNS and _served(index, key, rows)
+    }
+    index.overflowing = set(ignored) | set(dropped)
+    for key in sorted(index.overflowing):
         yield _finding(index, key, ignored.get(key, []), dropped.get(key, []))
 
 
 def _ignored(index: Index, row: int) -> bool:
-    """The ACK reached nobody who wanted it; data that went unacknowledged says so where the flow came alive later."""
+    """Whether the responder had no use for the ACK: nothing came alive later, or only after data had to be repeated."""
     return bool(index.fact(row, "bits") & f.CONTRADICTED or index.fact(row, "o_retransmissions"))
 
 
@@ -46,19 +52,18 @@ def _dropped(index: Index) -> Iterator[int]:
                     yield row
 
 
-def _enough(index: Index, rows: list[int]) -> bool:
-    return sum(index.fact(row, "o_syn_retransmissions") for row in rows) >= MIN_DROPPED_SYNS
+def _repeats(index: Index, rows: list[int]) -> int:
+    return sum(index.fact(row, "o_syn_retransmissions") for row in rows)
+
+
+def _served(index: Index, key: ListenerKey, dropped: list[int]) -> int:
+    """Connections of the listener that completed without losing a SYN."""
+    return index.listeners[key].completed - sum(1 for row in dropped if _answered(index, row))
 
 
 def _finding(index: Index, key: ListenerKey, ignored: list[int], dropped: list[int]) -> Finding:
-    rows = sorted({*ignored, *dropped})
-    index.claim(rows)
-    listener = index.listeners[key]
-    evidence = [
-        f"{wording.many(listener.completed, 'other connection')} of this listener completed"
-        if listener.completed
-        else "no other connection of this listener completed"
-    ]
+    served = _served(index, key, dropped)
+    evidence = [f"{wording.many(served, 'other connection')} of this listener completed"]
     if ignored:
         repeats = sum(index.fact(row, "r_synack_retransmissions") for row in ignored)
         data = sum(1 for row in ignored if index.fact(row, "o_bytes"))
@@ -67,26 +72,27 @@ def _finding(index: Index, key: ListenerKey, ignored: list[int], dropped: list[i
             f" {wording.many(repeats, 'time')} after the client's ACK"
             + (f"; {wording.many(data, 'client')} sent data in vain" if data else "")
         )
-        evidence.append(f"ACK ignored: {wording.examples(index, ignored)}")
     confidence = "high" if len(ignored) >= SURE_IGNORED else "medium"
     if dropped:
-        gone = [row for row in dropped if not index.fact(row, "r_synacks")]
-        silent = sum(index.fact(row, "o_syn_retransmissions") for row in dropped)
+        gone = sum(1 for row in dropped if not _answered(index, row))
         evidence.append(
-            f"{wording.many(len(dropped), 'client')} had to repeat the SYN, {wording.many(silent, 'time')} in all;"
-            f" {len(gone):,} got no answer in this capture"
+            f"{wording.many(len(dropped), 'client connection')} had to repeat the SYN, {wording.many(_repeats(index, dropped), 'time')}"
+            f" in all; {gone:,} got no answer in this capture"
         )
-        evidence.append(f"SYN dropped: {wording.examples(index, dropped)}")
-        if not ignored:
-            confidence = _filter_or_queue(index, key, dropped, evidence)
+        if ignored:
+            evidence.append(f"SYN dropped: {wording.examples(index, dropped)}")
+        else:
+            confidence = _filter_or_queue(index, dropped, evidence)
     elif len(ignored) < SURE_IGNORED:
         evidence.append("a single connection: its ACKs may also be lost between the capture point and the host")
     what = "ignores finished handshakes" if ignored else "drops SYNs while it serves others"
-    return Finding(
-        name=CAUSE.name,
+    rows = ignored + dropped
+    return make(
+        index,
+        CAUSE.name,
+        rows,
         severity="critical" if confidence == "high" else "warning",
         confidence=confidence,
-        count=len(rows),
         summary=f"{wording.listener(key)} {what}: its accept queue overflows"
         f" ({wording.many(len(rows), 'connection')} hit)",
         evidence=evidence,
@@ -98,21 +104,22 @@ def _finding(index: Index, key: ListenerKey, ignored: list[int], dropped: list[i
             "tcp_max_syn_backlog",
             "tcp_abort_on_overflow",
         ),
-        flows=wording.numbers(index, rows),
-        wireshark_filter=wording.display_filter(index, rows),
     )
 
 
-def _filter_or_queue(index: Index, key: ListenerKey, dropped: list[int], evidence: list[str]) -> str:
+def _answered(index: Index, row: int) -> bool:
+    return bool(index.fact(row, "r_synacks"))
+
+
+def _filter_or_queue(index: Index, dropped: list[int], evidence: list[str]) -> str:
     """How sure it is that dropped SYNs mean a queue: sources that were served too rule out a filter by source."""
     failing = {index.originator(row) for row in dropped}
-    served = sum(1 for host in failing if index.sources[host].completed)
-    if served:
-        evidence.append("sources that got no answer had connections completed, too: no filter by source address")
+    if any(index.sources[host].completed for host in failing):
+        evidence.append("the same sources had connections completed, too: no filter by source address")
         return "high" if len(dropped) >= SURE_IGNORED else "medium"
     evidence.append(
         f"none of the sources without an answer ({wording.hosts(failing)}) completed anything: a filter or a route for"
-        " these sources would look the same; Linux before 4.10 answered and then ignored the ACK"
+        " these sources would look the same"
     )
     return "medium" if len(failing) >= SURE_IGNORED else "low"
 

@@ -13,6 +13,7 @@ from analyzer.findings import wording
 from analyzer.findings.finding import LOSS, ONE_WAY, Cause, Finding
 from analyzer.findings.index import Host, Index
 from analyzer.findings.kernel import advise
+from analyzer.findings.making import make, places
 
 #: an attempt still under way counts from here on: three losses in a row at 1 % come once in a million
 MIN_REPEATS_UNDER_WAY = 3
@@ -22,63 +23,53 @@ def look(index: Index) -> Iterator[Finding]:
     """One finding a host; those beyond the first few share one."""
     unheard = {index.responder(row) for row in index.one_way if not index.fact(row, "r_packets")}
     rows = [row for row in index.free(index.unanswered) if _failed(index, row) and index.responder(row) not in unheard]
-    groups = index.by(index.responder, rows)
-    for host, group in groups[: wording.MAX_PLACES]:
-        yield _finding(index, host, group)
-    rest = [row for _, group in groups[wording.MAX_PLACES :] for row in group]
-    if rest:
-        yield _finding(index, None, rest)
+    for host, group, others in places(index.by(index.responder, rows)):
+        yield _finding(index, host, group, others)
 
 
 def _failed(index: Index, row: int) -> bool:
     """Given up, or repeated so often that loss does not explain it."""
-    return index.waited_out(row) or index.fact(row, "o_syn_retransmissions") >= MIN_REPEATS_UNDER_WAY
+    return index.fact(row, "o_syn_retransmissions") >= MIN_REPEATS_UNDER_WAY or index.waited_out(row)
 
 
-def _finding(index: Index, host: Host | None, rows: list[int]) -> Finding:
-    index.claim(rows)
+def _finding(index: Index, host: Host | None, rows: list[int], others: int) -> Finding:
     over = sum(1 for row in rows if index.waited_out(row))
-    ports = sorted({index.fact(row, "r_port") for row in rows})
     repeats = sum(index.fact(row, "o_syn_retransmissions") for row in rows)
     longest = max(index.fact(row, "last_ns") - index.fact(row, "first_ns") for row in rows)
     evidence = [
-        f"{wording.many(len(rows), 'attempt')} from {wording.hosts(index.originator(row) for row in rows)}:"
-        f" {wording.many(repeats, 'SYN')} repeated, the longest over {wording.span(longest)};"
-        f" {over:,} given up, {len(rows) - over:,} still trying at the end of the capture",
-        wording.examples(index, rows),
+        f"{wording.many(len(rows), 'attempt')} from {wording.hosts(index.originator(row) for row in rows)},"
+        f" {wording.many(repeats, 'SYN')} repeated"
+        + (f" over up to {wording.span(longest)}" if repeats else "")
+        + f"; {over:,} given up, {len(rows) - over:,} still trying at the end of the capture",
     ]
-    where = "port " + wording.names(str(port) for port in ports)
+    where = "port " + wording.names(str(port) for port in sorted({index.fact(row, "r_port") for row in rows}))
     if host is None:
-        hosts = {index.responder(row) for row in rows}
-        summary = f"{wording.many(len(hosts), 'other host')} do not answer"
+        summary = f"{wording.many(others, 'other host')} do not answer"
+        evidence.append(f"at {wording.names(dict.fromkeys(wording.target(index, row) for row in rows))}")
         confidence = "medium"
     elif host in index.speaking:
         summary = f"{wording.host(host)} does not answer on {where}, though the host is alive: filtered"
         evidence.append("the same host sends other packets in this capture")
-        confidence = "high"
+        confidence = "high" if repeats else "medium"
     else:
         summary = f"{wording.host(host)} answers nobody ({where}): down, filtered or routed away"
         if index.two_way:
-            confidence = "high" if len(rows) > 1 else "medium"
+            confidence = "high" if repeats >= MIN_REPEATS_UNDER_WAY else "medium"
             evidence.append("not one packet of this host is in the capture, while both directions of others are")
         else:
             confidence = "medium" if repeats >= MIN_REPEATS_UNDER_WAY else "low"
-            evidence.append(
-                "no answer of any host is in this capture: it may hold one direction only; look for a SYN+ACK at the"
-                " client"
-            )
-    return Finding(
-        name=CAUSE.name,
+            evidence.append("no answer of any host is in this capture: it may hold one direction only")
+    return make(
+        index,
+        CAUSE.name,
+        rows,
         severity="warning",
         confidence=confidence,
-        count=len(rows),
         summary=f"{summary} ({wording.many(len(rows), 'attempt')})",
         evidence=evidence,
         confirm="capture on that host at the same time: do the SYNs arrive, does a SYN+ACK leave? Then the counters of"
         " the firewalls between (`nft list ruleset`, `iptables -vnL`)",
         advice=advise("check filters, routes and whether the host is up; no TCP setting helps", "tcp_syn_retries"),
-        flows=wording.numbers(index, rows),
-        wireshark_filter=wording.display_filter(index, rows),
     )
 
 

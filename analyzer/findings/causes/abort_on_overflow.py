@@ -1,0 +1,55 @@
+"""A listener that resets finished handshakes because its accept queue is full (tcp_abort_on_overflow=1).
+
+Looks at a RST without ACK at exactly the responder's first sequence number, right after the third ACK: that answers
+an ACK for which there is no room. A socket that closes would send RST+ACK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from analyzer.findings import wording
+from analyzer.findings.finding import Cause, Finding
+from analyzer.findings.index import Index
+from analyzer.findings.kernel import advise
+from analyzer.findings.making import make
+
+#: two at one listener, beside others that were served, are a pattern
+SURE = 2
+
+
+def look(index: Index) -> Iterator[Finding]:
+    """One finding a listener."""
+    for key, rows in index.by_listener(index.free(index.stale_rst)):
+        served = index.listeners[key].completed - len(rows)
+        sure = len(rows) >= SURE and served > 0
+        yield make(
+            index,
+            CAUSE.name,
+            rows,
+            severity="critical" if sure else "warning",
+            confidence="high" if sure else "medium",
+            summary=f"{wording.listener(key)} resets finished handshakes: accept queue full and"
+            f" tcp_abort_on_overflow=1 ({wording.many(len(rows), 'connection')} reset)",
+            evidence=[
+                "RST without ACK at the server's first sequence number, right after the third ACK;"
+                f" {wording.many(served, 'other connection')} of this listener completed",
+                *([] if sure else ["a SYN proxy, a load balancer or a security device does the same"]),
+            ],
+            confirm="`sysctl net.ipv4.tcp_abort_on_overflow` is 1, and `nstat -az TcpExtListenOverflows"
+            " TcpExtEmbryonicRsts` rises",
+            advice=advise(
+                "set net.ipv4.tcp_abort_on_overflow back to 0 (the default), so that a short burst is waited out",
+                "make the application accept() faster",
+                "somaxconn",
+            ),
+        )
+
+
+CAUSE = Cause(
+    name="abort_on_overflow",
+    title="finished handshakes are reset",
+    threshold=f"one; {SURE} beside connections that were served for high confidence",
+    weakened_by=(),
+    look=look,
+)

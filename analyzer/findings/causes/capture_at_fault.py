@@ -1,0 +1,149 @@
+"""The capture itself is at fault: what it lacks, and which conclusions that weakens.
+
+Looks at connections of which one direction is missing, acknowledged data that is not there, packets that the kernel
+dropped, filters that kept SYN, FIN and RST only, and files cut short. Asked first: it notes the doubts that other
+causes heed, and claims the connections of which half is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from analyzer.findings import wording
+from analyzer.findings.finding import CUT, FLAGS_ONLY, LOSS, ONE_WAY, Cause, Finding
+from analyzer.findings.index import Index
+from analyzer.findings.kernel import advise
+from analyzer.findings.making import make
+
+#: share of the connections from which on a missing direction or missing data is a trait of the capture
+MIN_SHARE = 0.05
+#: share of the packets; below it a dropped packet hardly ever meets a handshake
+MIN_DROPPED = 0.001
+#: called hosts without one answer among them: that many dead ones at once are less likely than a one-sided capture
+MIN_SILENT_HOSTS = 5
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong: its kind, in words, what it weakens, and whether it matters."""
+
+    kind: str
+    words: str
+    weakens: str
+    matters: bool
+    rows: tuple[int, ...] = ()
+
+
+def look(index: Index) -> Iterator[Finding]:
+    """One finding for the whole capture."""
+    faults = [*_one_way(index), *_flags_only(index), *_loss(index), *_cut(index)]
+    for fault in faults:
+        if fault.matters:
+            index.doubts.setdefault(fault.kind, fault.words)
+    if not faults:
+        return
+    faults.sort(key=lambda fault: not fault.matters)
+    worst = faults[0]
+    rows = sorted({row for fault in faults for row in fault.rows})
+    yield make(
+        index,
+        CAUSE.name,
+        rows,
+        severity="warning" if worst.matters else "info",
+        confidence="high" if worst.rows or worst.kind in (CUT, LOSS) else "medium",
+        summary=f"the capture is incomplete: {worst.words}",
+        evidence=[f"{fault.words}; weakens {fault.weakens}" for fault in faults],
+        confirm="`capinfos` on the file; the line `packets dropped by kernel` that tcpdump ends with; where both"
+        " directions pass the point of capture",
+        advice=advise(
+            "capture again on one of the two hosts, all segments of the ports in question, with `-s 128` and a larger"
+            " buffer (`tcpdump -B 65536`)"
+        ),
+        claim=False,
+    )
+
+
+def _one_way(index: Index) -> Iterator[Fault]:
+    rows = tuple(index.one_way)
+    if rows:
+        index.claim(rows)
+        silent = [index.originator(row) if index.fact(row, "r_packets") else index.responder(row) for row in rows]
+        yield Fault(
+            ONE_WAY,
+            f"{wording.many(len(rows), 'connection')} of {len(index.table):,} with one direction only"
+            f" (nothing from {wording.hosts(silent)})",
+            "everything said about missing answers: no verdict rests on those connections",
+            len(rows) >= MIN_SHARE * (len(rows) + index.two_way),
+            rows,
+        )
+    elif not index.two_way:
+        called = {index.responder(row) for row in index.unanswered}
+        if len(called) >= MIN_SILENT_HOSTS:
+            yield Fault(
+                ONE_WAY,
+                f"not one answer in it, though {wording.many(len(called), 'host')} were called",
+                "everything said about missing answers",
+                True,
+            )
+
+
+def _flags_only(index: Index) -> Iterator[Fault]:
+    if index.flags_only and index.both_closed:
+        yield Fault(
+            FLAGS_ONLY,
+            "only segments with SYN, FIN or RST: a capture filter left the others out",
+            "half-open handshakes, unanswered FINs and all counts of bytes",
+            True,
+        )
+
+
+def _loss(index: Index) -> Iterator[Fault]:
+    capture = index.capture
+    dropped = (capture.dropped_by_kernel or 0) + (capture.dropped_by_interface or 0)
+    if dropped:
+        yield Fault(
+            LOSS,
+            f"{wording.many(dropped, 'packet')} dropped while capturing",
+            "everything said about missing answers",
+            dropped >= MIN_DROPPED * max(capture.segments, 1),
+        )
+    rows = tuple(index.missing)
+    if rows and not (index.flags_only and index.both_closed):
+        yield Fault(
+            LOSS,
+            f"data in {wording.many(len(rows), 'connection')} acknowledged or passed over, but not captured",
+            "retransmissions and missing answers there",
+            len(rows) >= MIN_SHARE * len(index.table),
+            rows,
+        )
+
+
+def _cut(index: Index) -> Iterator[Fault]:
+    capture = index.capture
+    for sentence in capture.truncated:
+        yield Fault(CUT, f"a file was not read to its end: {sentence}", "what would have followed", False)
+    if capture.evicted:
+        yield Fault(
+            CUT,
+            f"{wording.many(capture.evicted, 'connection')} let go at the bound on connections kept",
+            "their outcome, and counts of flows",
+            True,
+        )
+    headless = capture.skipped.get("truncated_tcp", 0)
+    if headless:
+        limit = f" of {capture.snaplen} bytes" if capture.snaplen else ""
+        yield Fault(
+            CUT,
+            f"the snap length{limit} cuts {wording.many(headless, 'TCP header')}",
+            "every connection: those segments are unknown",
+            headless >= MIN_DROPPED * max(capture.segments, 1),
+        )
+
+
+CAUSE = Cause(
+    name="capture_at_fault",
+    title="the capture does not hold everything",
+    threshold=f"any for notice; {MIN_SHARE:.0%} of the connections or {MIN_DROPPED:.1%} of the packets for a warning",
+    weakened_by=(),
+    look=look,
+)

@@ -1,0 +1,127 @@
+"""CLOSE_WAIT that stays: one side has closed, the application on the other does not.
+
+Looks at connections half closed for long and silent meanwhile. A half close over which data still flows is legal and
+meant; only silence, or a late segment that finds the other end gone, speaks of a leak. The closing side's FIN_WAIT_2 is
+the same thing seen from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from analyzer.findings import wording
+from analyzer.findings.finding import LOSS, ONE_WAY, Cause, Finding
+from analyzer.findings.index import SECOND_NS, Host, Index
+from analyzer.findings.kernel import advise
+from analyzer.findings.making import make, places
+from analyzer.flows import facts as f
+
+#: an application sees the end of file at once and closes within one request's time; Zeek waits 5 s as well
+MIN_SILENT_NS = 5 * SECOND_NS
+#: after that the other end, if it closed its socket, is gone (tcp_fin_timeout), so that no data can be meant
+SURE_SILENT_NS = 60 * SECOND_NS
+#: several of one service are no single slow answer
+SURE_COUNT = 3
+#: clients keep a server's closed connections in a pool until they next look; a few of those mean nothing
+MIN_CLIENT_SIDE = 10
+#: a tenth of a process's usual 1024 descriptors
+CRITICAL_COUNT = 100
+
+
+def look(index: Index) -> Iterator[Finding]:
+    """One finding a service and side; those beyond the first few share one."""
+
+    def holder(row: int) -> tuple[Host, int, bool]:
+        server = index.fact(row, "closed_by") == f.ORIGINATOR
+        return (index.responder(row) if server else index.originator(row)), index.fact(row, "r_port"), server
+
+    rows = [row for row in index.free(index.half_closed) if _silent_ns(index, row) >= MIN_SILENT_NS]
+    for key, group, others in places(index.by(holder, rows)):
+        yield _finding(index, key, group, others)
+
+
+def _silent_ns(index: Index, row: int) -> int:
+    """How long the half-open side has kept its end without using it; 0 where it did use it or closed in time."""
+    start, end = index.fact(row, "half_start_ns"), index.fact(row, "half_end_ns")
+    used = index.fact(row, "half_bytes") > 0
+    if not end:
+        return index.end_ns - (index.fact(row, "last_ns") if used else start)
+    gone = index.fact(row, "bits") & f.RESET and index.fact(row, "reset_by") == index.fact(row, "closed_by")
+    if gone:
+        return end - start
+    if used or (not index.fact(row, "bits") & f.RESET and end - start < SURE_SILENT_NS):
+        return 0
+    return end - start
+
+
+def _finding(index: Index, key: tuple[Host, int, bool] | None, rows: list[int], others: int) -> Finding:
+    still = [row for row in rows if not index.fact(row, "half_end_ns")]
+    gone = sum(
+        1
+        for row in rows
+        if index.fact(row, "bits") & f.RESET and index.fact(row, "reset_by") == index.fact(row, "closed_by")
+    )
+    longest = max(_silent_ns(index, row) for row in rows)
+    evidence = [
+        f"{len(still):,} still in CLOSE_WAIT at the end of the capture, the longest silent for {wording.span(longest)}"
+    ]
+    if len(still) >= SURE_COUNT:
+        evidence.append(_growth(index, still))
+    if gone:
+        evidence.append(f"{gone:,} closed or wrote so late that the peer, long gone, answered with a RST")
+    closers = wording.hosts(
+        index.originator(row) if index.fact(row, "closed_by") == f.ORIGINATOR else index.responder(row) for row in rows
+    )
+    evidence.append(f"closed first, and in FIN_WAIT_2 or gone since: {closers}")
+    if key is None:
+        summary = f"{wording.many(others, 'other service')} leave connections half closed"
+        server = True
+    else:
+        server = key[2]
+        place = wording.endpoint(key[0], key[1]) if server else f"{wording.host(key[0])} (client of port {key[1]})"
+        summary = f"{place} does not close its sockets: CLOSE_WAIT"
+    severity = "warning" if server or len(rows) >= MIN_CLIENT_SIDE else "info"
+    if len(still) >= CRITICAL_COUNT:
+        severity = "critical"
+    if server and _queued(index, rows):
+        summary += " (never accepted: they wait in its full accept queue)"
+        severity = "info"
+    sure = (longest >= SURE_SILENT_NS) + (len(rows) >= SURE_COUNT) + bool(gone)
+    return make(
+        index,
+        CAUSE.name,
+        sorted(rows, key=lambda row: index.fact(row, "half_start_ns")),
+        severity=severity,
+        confidence=("low", "medium", "high", "high")[sure],
+        summary=f"{summary} ({wording.many(len(rows), 'connection')}, up to {wording.span(longest)})",
+        evidence=evidence,
+        confirm="`ss -tnp state close-wait` on that host names the process; its number of open files grows",
+        advice=advise(
+            "mend the application: it must close() the socket once read() gives 0; no sysctl helps against CLOSE_WAIT",
+            "tcp_fin_timeout",
+            "keepalive",
+        ),
+    )
+
+
+def _queued(index: Index, rows: list[int]) -> bool:
+    """Whether these are connections that an overflowing listener has not even accepted: it never wrote a byte."""
+    return all(index.table.listener(row) in index.overflowing and not index.fact(row, "r_bytes") for row in rows)
+
+
+def _growth(index: Index, still: list[int]) -> str:
+    starts = sorted(index.fact(row, "half_start_ns") for row in still)
+    begin = index.end_ns - index.capture.duration_ns
+    marks = [begin + index.capture.duration_ns * quarter // 4 for quarter in (1, 2, 3, 4)]
+    counts = [sum(1 for start in starts if start <= mark) for mark in marks]
+    return "standing after each quarter of the capture: " + ", ".join(f"{count:,}" for count in counts)
+
+
+CAUSE = Cause(
+    name="close_wait",
+    title="the application does not close its sockets",
+    threshold=f"half closed and silent for {MIN_SILENT_NS // SECOND_NS} s; on the client's side {MIN_CLIENT_SIDE} of"
+    " them for a warning",
+    weakened_by=(ONE_WAY, LOSS),
+    look=look,
+)

@@ -1,0 +1,67 @@
+"""A finished handshake with no socket behind it: the first data, or the FIN, is answered by a RST.
+
+Looks at connections reset by the responder before it ever confirmed the handshake, once the client had sent
+something. A SYN cookie accepted while the accept queue was full ends so, and a balancer without a back end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from analyzer.findings import wording
+from analyzer.findings.finding import LOSS, ONE_WAY, Cause, Finding
+from analyzer.findings.index import Index
+from analyzer.findings.kernel import advise
+from analyzer.findings.making import make, places
+from analyzer.flows import facts as f
+
+#: several at one listener: no single crashed process
+SURE = 3
+
+
+def look(index: Index) -> Iterator[Finding]:
+    """One finding a listener; those beyond the first few share one."""
+    for key, rows, others in places(index.by_listener(row for row in index.free(index.reset) if _bare(index, row))):
+        where = wording.many(others, "other listener") if key is None else wording.listener(key)
+        data = sum(1 for row in rows if index.fact(row, "o_bytes"))
+        yield make(
+            index,
+            CAUSE.name,
+            rows,
+            severity="warning",
+            confidence="medium" if len(rows) >= SURE else "low",
+            summary=f"{where}: handshakes complete, but a RST answers the first data or FIN: no socket behind them"
+            f" ({wording.many(len(rows), 'connection')})",
+            evidence=[
+                f"the RST answered data in {data:,}, a FIN in {len(rows) - data:,}; the server had confirmed none of"
+                " these handshakes"
+            ],
+            confirm="`nstat -az TcpExtListenOverflows TcpExtSyncookiesRecv` (a cookie accepted while the accept queue"
+            " was full leaves no socket); on a load balancer the health of its back ends",
+            advice=advise(
+                "a server that closes at once with data unread looks the same: see its log",
+                "if ListenOverflows rises, make the application accept() faster",
+                "somaxconn",
+            ),
+        )
+
+
+def _bare(index: Index, row: int) -> bool:
+    bits = index.fact(row, "bits")
+    return bool(
+        bits & f.COMPLETE
+        and bits & f.SYNACK_SEEN
+        and not bits & (f.CONFIRMED | f.STALE_RST | f.FAST_OPEN | f.REPLACED)
+        and index.fact(row, "reset_by") == f.RESPONDER
+        and (index.fact(row, "o_bytes") or index.fact(row, "o_fins"))
+        and not (index.fact(row, "r_bytes") or index.fact(row, "r_fins"))
+    )
+
+
+CAUSE = Cause(
+    name="no_socket",
+    title="the handshake completes, but nobody is behind it",
+    threshold=f"one; {SURE} at a listener for medium confidence",
+    weakened_by=(ONE_WAY, LOSS),
+    look=look,
+)

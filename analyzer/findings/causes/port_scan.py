@@ -1,0 +1,92 @@
+"""A port scan or a sweep: one source knocks at many ports of a host, or at many hosts.
+
+Looks at the attempts of one source that led nowhere, by how many different targets they had. A client that fails again
+and again at one service has one target, and is no scanner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from analyzer.findings import wording
+from analyzer.findings.finding import ONE_WAY, Cause, Finding
+from analyzer.findings.index import Host, Index
+from analyzer.findings.kernel import advise
+from analyzer.findings.making import make
+
+MIN_PORTS = 15  # of one host: where Zeek's scan detection draws the line
+MIN_HOSTS = 25  # on one port: likewise
+#: share of the source's attempts that lead nowhere; a crawler or a monitor mostly gets through
+MIN_FAILED = 0.75
+
+
+def look(index: Index) -> Iterator[Finding]:
+    """One finding a source."""
+    busy = {host for host, source in index.sources.items() if source.attempts >= min(MIN_PORTS, MIN_HOSTS)}
+    if not busy:
+        return
+    kinds = (index.unanswered, index.refused, index.aborted, index.half_open, index.unreachable)
+    rows = [row for kind in kinds for row in index.free(kind) if index.originator(row) in busy]
+    for source, failed in index.by(index.originator, rows):
+        if len(failed) < min(MIN_PORTS, MIN_HOSTS):
+            return
+        if len(failed) < MIN_FAILED * index.sources[source].attempts:
+            continue
+        ports: dict[Host, set[int]] = {}
+        hosts: dict[int, set[Host]] = {}
+        for row in failed:
+            host, port = index.responder(row), index.fact(row, "r_port")
+            ports.setdefault(host, set()).add(port)
+            hosts.setdefault(port, set()).add(host)
+        widest = max(ports, key=lambda host: len(ports[host]))
+        favourite = max(hosts, key=lambda port: len(hosts[port]))
+        if len(ports[widest]) >= MIN_PORTS:
+            what = f"scans {wording.many(len(ports[widest]), 'port')} of {wording.host(widest)}"
+        elif len(hosts[favourite]) >= MIN_HOSTS:
+            what = f"sweeps {wording.many(len(hosts[favourite]), 'host')} on port {favourite}"
+        else:
+            continue
+        yield _finding(index, source, sorted(failed), what)
+
+
+def _finding(index: Index, source: Host, rows: list[int], what: str) -> Finding:
+    counts = [
+        (len(set(kind).intersection(rows)), word)
+        for kind, word in (
+            (index.refused, "refused"),
+            (index.unanswered, "unanswered"),
+            (index.aborted, "broken off after the SYN+ACK"),
+            (index.half_open, "half open"),
+            (index.unreachable, "unreachable"),
+        )
+    ]
+    # What was answered shows that answers are captured; silence alone may be a filter of the capture.
+    answered = any(index.fact(row, "r_packets") for row in rows)
+    open_ports = dict.fromkeys(wording.target(index, row) for row in rows if index.fact(row, "r_synacks"))
+    evidence = [
+        ", ".join(f"{count:,} {word}" for count, word in counts if count),
+        f"{wording.many(index.sources[source].completed, 'handshake')} of this source completed",
+    ]
+    if open_ports:
+        evidence.append(f"answered with a SYN+ACK: {wording.names(open_ports)}")
+    return make(
+        index,
+        CAUSE.name,
+        rows,
+        severity="warning",
+        confidence="high" if answered else "medium" if index.two_way else "low",
+        summary=f"{wording.host(source)} {what} ({wording.many(len(rows), 'attempt')} that led nowhere)",
+        evidence=evidence,
+        confirm="is it a scanner or monitor of your own? If not, look at what runs on that host",
+        advice=advise("not a fault of the targets; block or clean the source"),
+    )
+
+
+CAUSE = Cause(
+    name="port_scan",
+    title="one source tries many ports or many hosts",
+    threshold=f"{MIN_PORTS} ports of one host or {MIN_HOSTS} hosts on one port (as Zeek has it), {MIN_FAILED:.0%} of"
+    " the source's attempts in vain",
+    weakened_by=(ONE_WAY,),
+    look=look,
+)

@@ -1,0 +1,65 @@
+"""Connections that ended with a RST: who sent it, and when.
+
+Looks at resets that no other cause explains. A RST after the sender's own FIN is how many programs close; one that cuts
+off a running connection is worth a look where it is the rule at a listener.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from analyzer.findings import wording
+from analyzer.findings.finding import Cause, Finding
+from analyzer.findings.index import Index
+from analyzer.findings.kernel import advise
+from analyzer.findings.making import make, places
+from analyzer.flows import facts as f
+
+#: resets without a FIN by the responder of one listener …
+MIN_ABRUPT = 5
+#: … and their share of its connections, from which on they are its habit
+MIN_SHARE = 0.5
+
+
+def look(index: Index) -> Iterator[Finding]:
+    """One finding a listener and side; those beyond the first few share one."""
+    groups = index.by(lambda row: (index.table.listener(row), index.fact(row, "reset_by")), index.free(index.reset))
+    for key, rows, others in places(groups):
+        abrupt = sum(1 for row in rows if not (index.fact(row, "o_fins") or index.fact(row, "r_fins")))
+        severity = "info"
+        if key is None:
+            summary = f"{wording.many(len(rows), 'connection')} reset at {wording.many(others, 'other place')}"
+            evidence = []
+        else:
+            listener = index.listeners[key[0]]
+            server = key[1] == f.RESPONDER
+            who = "the server" if server else "the client"
+            summary = f"{wording.many(len(rows), 'connection')} of {wording.listener(key[0])} reset by {who}"
+            evidence = [f"of {wording.many(listener.completed, 'completed connection')} there"]
+            if server and abrupt >= MIN_ABRUPT and abrupt >= MIN_SHARE * listener.completed:
+                severity = "warning"
+        evidence.append(f"{abrupt:,} cut off without a FIN, {len(rows) - abrupt:,} after a FIN")
+        yield make(
+            index,
+            CAUSE.name,
+            rows,
+            severity=severity,
+            confidence="medium",
+            summary=summary,
+            evidence=evidence,
+            confirm="`nstat -az TcpExtTCPAbortOnClose TcpExtTCPAbortOnData TcpEstabResets` on the side that resets",
+            advice=advise(
+                "close() with data unread, SO_LINGER 0, and a crashed or killed process all end in a RST; so does"
+                " a firewall or balancer that dropped an idle connection"
+            ),
+        )
+
+
+CAUSE = Cause(
+    name="resets",
+    title="connections end with a RST",
+    threshold=f"one for notice; {MIN_ABRUPT} without a FIN by the server and {MIN_SHARE:.0%} of the listener's"
+    " connections for a warning",
+    weakened_by=(),
+    look=look,
+)

@@ -1,0 +1,128 @@
+"""A SYN flood: many sources, handshakes that nobody finishes, one listener.
+
+Looks at SYNs whose source never comes back: neither acknowledges, nor repeats its SYN as every real client does. Tells
+a listener that answers with SYN cookies from one whose queue is full, and names the real clients that suffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from analyzer.findings import wording
+from analyzer.findings.finding import FLAGS_ONLY, LOSS, ONE_WAY, Cause, Finding
+from analyzer.findings.index import SECOND_NS, Index, ListenerKey
+from analyzer.findings.kernel import advise
+from analyzer.findings.making import make
+
+#: abandoned handshakes that stand at one listener at once; a busy healthy server has a handful
+MIN_ABANDONED = 50
+#: how long a half-open connection stands (Linux, tcp_synack_retries 5)
+STANDS_NS = 63 * SECOND_NS
+#: fewer sources than this are a broken or hostile client, not a flood with invented addresses
+MIN_SOURCES = 10
+#: share of the listener's attempts that is abandoned; on a healthy server it stays under one per cent
+MIN_SHARE = 0.1
+
+
+def look(index: Index) -> Iterator[Finding]:
+    """One finding a listener."""
+    if FLAGS_ONLY in index.doubts:
+        return
+    abandoned = [row for rows in (index.half_open, index.unanswered) for row in index.free(rows) if _left(index, row)]
+    for key, rows in index.by_listener(abandoned):
+        if len(rows) < MIN_ABANDONED:
+            return
+        sources = {index.originator(row) for row in rows}
+        if (
+            len(sources) >= MIN_SOURCES
+            and len(rows) >= MIN_SHARE * index.listeners[key].attempts
+            and _at_once(index, rows) >= MIN_ABANDONED
+        ):
+            yield _finding(index, key, rows, len(sources))
+
+
+def _left(index: Index, row: int) -> bool:
+    """Whether the source sent its SYN once and never again, although an answer or a retry was due."""
+    return (
+        not index.fact(row, "o_syn_retransmissions")
+        and index.end_ns - index.fact(row, "first_ns") > index.table.timers.cookie_ns
+    )
+
+
+def _at_once(index: Index, rows: list[int]) -> int:
+    """The most abandoned handshakes that began within the time that one stands."""
+    times = sorted(index.fact(row, "first_ns") for row in rows)
+    most = first = 0
+    for last, when in enumerate(times):
+        while when - times[first] > STANDS_NS:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+def _finding(index: Index, key: ListenerKey, rows: list[int], sources: int) -> Finding:
+    listener = index.listeners[key]
+    half_open = [row for row in rows if index.fact(row, "r_synacks")]
+    cookies = sum(1 for row in half_open if _cookie(index, row))
+    dropped = len(rows) - len(half_open)
+    first = min(index.fact(row, "first_ns") for row in rows)
+    last = max(index.fact(row, "first_ns") for row in rows)
+    clients = [
+        row
+        for waiting in (index.unanswered, index.syn_repeated)
+        for row in index.free(waiting)
+        if index.fact(row, "o_syn_retransmissions") and index.table.listener(row) == key
+    ]
+    evidence = [
+        f"{wording.many(len(rows), 'handshake')} from {sources:,} sources within {wording.span(last - first)}, none"
+        f" finished and no SYN repeated; {wording.many(listener.completed, 'other handshake')} completed",
+        f"{wording.many(len(half_open) - cookies, 'SYN+ACK')} repeated or due (a queue entry each), {cookies:,} sent"
+        f" once and never again (SYN cookies), {wording.many(dropped, 'SYN')} not answered at all",
+    ]
+    if cookies:
+        answer = "it answers with SYN cookies and stays reachable"
+    elif dropped:
+        answer = "its SYN queue is full and it drops SYNs"
+    else:
+        answer = "its queue holds them all"
+    if clients:
+        evidence.append(
+            f"{wording.many(len(clients), 'real client')} had to repeat the SYN meanwhile:"
+            f" {wording.examples(index, clients)}"
+        )
+        index.claim(clients)
+    return make(
+        index,
+        CAUSE.name,
+        rows,
+        severity="warning" if cookies and not clients else "critical",
+        confidence="high" if half_open else "medium",
+        summary=f"SYN flood on {wording.listener(key)} from {sources:,} sources; {answer}",
+        evidence=evidence,
+        confirm="on the server `ss -nt state syn-recv | wc -l`, and `nstat -az TcpExtSyncookiesSent"
+        " TcpExtTCPReqQFullDoCookies TcpExtTCPReqQFullDrop`",
+        advice=advise(
+            "filter upstream where you can: the source addresses are probably invented",
+            "tcp_syncookies",
+            "tcp_synack_retries",
+            "tcp_max_syn_backlog",
+            "a cookie loses window scaling and SACK where the client sends no time stamps",
+        ),
+    )
+
+
+def _cookie(index: Index, row: int) -> bool:
+    return (
+        not index.fact(row, "r_synack_retransmissions")
+        and index.end_ns - index.fact(row, "last_synack_ns") > index.table.timers.cookie_ns
+    )
+
+
+CAUSE = Cause(
+    name="syn_flood",
+    title="handshakes begun by the hundred and never finished",
+    threshold=f"{MIN_ABANDONED} abandoned handshakes from {MIN_SOURCES} sources within {STANDS_NS // SECOND_NS} s, and"
+    f" {MIN_SHARE:.0%} of all at that listener",
+    weakened_by=(ONE_WAY, LOSS),
+    look=look,
+)

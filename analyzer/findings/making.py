@@ -1,0 +1,57 @@
+"""How a cause makes its findings: one shape, claims and bounds included.
+
+Owns the step from rows and words to a `Finding`, and the split into the places that get one of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from analyzer.findings import wording
+from analyzer.findings.finding import Finding
+from analyzer.findings.index import Index
+
+Key = TypeVar("Key")
+
+
+def make(
+    index: Index,
+    name: str,
+    rows: Sequence[int],
+    *,
+    severity: str,
+    confidence: str,
+    summary: str,
+    evidence: list[str],
+    confirm: str,
+    advice: str,
+    count: int | None = None,
+    claim: bool = True,
+) -> Finding:
+    """A finding about `rows`, which it claims; its evidence ends with the best examples (the first rows)."""
+    if claim:
+        index.claim(rows)
+    if rows:
+        evidence = [*evidence, wording.examples(index, rows)]
+    return Finding(
+        name=name,
+        severity=severity,
+        confidence=confidence,
+        count=len(rows) if count is None else count,
+        summary=summary,
+        evidence=evidence,
+        confirm=confirm,
+        advice=advice,
+        flows=wording.numbers(index, rows),
+        wireshark_filter=wording.display_filter(index, rows),
+    )
+
+
+def places(groups: Sequence[tuple[Key, list[int]]]) -> Iterator[tuple[Key | None, list[int], int]]:
+    """The first MAX_PLACES groups one by one, then all others as one with key None: (key, rows, groups in it)."""
+    for key, rows in groups[: wording.MAX_PLACES]:
+        yield key, rows, 1
+    rest = groups[wording.MAX_PLACES :]
+    if rest:
+        yield None, sorted(row for _, rows in rest for row in rows), len(rest)
