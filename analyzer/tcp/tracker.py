@@ -734,8 +734,7 @@ class Tracker:
         flow.rtt_originator = -1
         if flow.v6:
             flow.bits |= _B_IPV6
-        if self._keep_transitions or flow.log is None:
-            flow.log = array("Q")
+        flow.log = array("Q")
         if (g.flags & _SYN) and not (g.flags & _RST):
             if g.flags & _ACK:
                 flow.direction_basis = 1
@@ -763,7 +762,7 @@ class Tracker:
     @cython.cfunc
     def _incarnation(self, flow: Flow, sender: End, receiver: End, g: Segment) -> Flow:
         """The flow itself, or a new one on its 4-tuple where the segment opens another connection."""
-        if flow.number == 0 and flow.first_packet == 0:
+        if flow.first_packet == 0:
             self._begin(flow, sender, g)
             return flow
         if not (g.flags & _SYN) or (g.flags & _RST):
@@ -904,7 +903,7 @@ class Tracker:
             self._on_ack(flow, sender, receiver, g)
         if g.flags & _FIN:
             self._on_fin(flow, sender, receiver, g, copy)
-        if flow.half_start and not flow.half_end and sender.fin_sent == 0:
+        if flow.half_start and not flow.half_end and sender.fin_sent == 0 and not copy:
             flow.half_bytes += g.payload
 
     @cython.cfunc
@@ -1629,6 +1628,10 @@ class Tracker:
         """Put the flow into the list where it belongs, and see whether the short way is enough for it."""
         a: End = flow.a
         b: End = flow.b
+        if flow.previous is not None and (flow.bits & _B_CONFIRMED) and self._is_over(flow.previous):
+            # The connection before is over and this one is proven: old numbers have no one to belong to.
+            self._leaving.append(flow.previous)
+            flow.previous = None
         flow.quick = (
             a.state == _ESTABLISHED
             and b.state == _ESTABLISHED
