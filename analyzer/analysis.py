@@ -58,6 +58,12 @@ class Analysis:
         """The rows of `table` that are selected. Raises UsageError where the selection's expression is wrong."""
         return choosing.rows(self.table, self.selection)
 
+    @cached_property
+    def flow_numbers(self) -> frozenset[int]:
+        """The numbers of the selected flows."""
+        numbers = self.table.raw("number")
+        return frozenset(numbers[row] for row in self.rows)
+
     @property
     def flows(self) -> pandas.DataFrame:
         """All selected flows, indexed by `flow`."""
@@ -85,8 +91,13 @@ class Analysis:
 
     @cached_property
     def findings(self) -> list[Finding]:
-        """What is wrong, in order of weight, over all flows of the capture."""
-        return []
+        """What is wrong, in order of weight: of the whole capture, less what concerns no selected flow."""
+        from analyzer.findings import CaptureView, find
+
+        found = find(self.table, CaptureView.of(self.result))
+        if len(self.rows) == len(self.table):
+            return found
+        return [finding for finding in found if not finding.flows or not self.flow_numbers.isdisjoint(finding.flows)]
 
     @cached_property
     def capture(self) -> dict[str, Any]:

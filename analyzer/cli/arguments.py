@@ -132,13 +132,13 @@ def timers_of(args: argparse.Namespace) -> Timers:
 
 
 def selection_of(args: argparse.Namespace) -> Selection:
-    """Which flows `args` narrow down to."""
+    """Which flows `args` narrow down to; a command whose host is one address narrows by it itself."""
     from analyzer.selection import Selection
 
     if args.from_ns is not None and args.to_ns is not None and args.from_ns > args.to_ns:
         raise UsageError("--from is later than --to")
     return Selection(
-        hosts=tuple(args.host or ()),
+        hosts=tuple(args.host) if isinstance(args.host, list) else (),
         ports=tuple(args.port),
         from_ns=args.from_ns,
         to_ns=args.to_ns,

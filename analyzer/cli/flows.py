@@ -6,6 +6,7 @@ import argparse
 from importlib import import_module
 
 from analyzer.cli import arguments
+from analyzer.errors import UsageError
 
 FORMATS = ("table", "jsonl", "csv", "parquet", "zeek")
 
@@ -13,12 +14,12 @@ FORMATS = ("table", "jsonl", "csv", "parquet", "zeek")
 def configure(parser: argparse.ArgumentParser) -> None:
     """Fill in the command's arguments."""
     arguments.add_captures(parser)
-    parser.add_argument("--format", choices=FORMATS, help="default: table")
-    parser.add_argument("--json", action="store_true", help="the same as --format jsonl")
+    parser.add_argument("--format", choices=FORMATS, help="default: table; zeek is Zeek's conn.log")
+    parser.add_argument("--json", action="store_true", help="the same as --format jsonl: one object a line")
     parser.add_argument(
         "--columns",
         metavar="NAME,…",
-        help="only these columns, in this order; `all` for every one (the table shows a few without it)",
+        help="only these columns, in this order; `all` for every one (without it, the table shows a telling few)",
     )
     arguments.add_output(parser, json=False)
     arguments.add_narrowing(parser)
@@ -29,13 +30,36 @@ def run(args: argparse.Namespace) -> int:
     """Print the flows."""
     from analyzer.cli.output import binary_output, text_output
     from analyzer.cli.work import analyze
-    from analyzer.flows.columns import NAMES
 
-    names = NAMES
-    format_ = args.format or ("jsonl" if args.json else "table")
+    form = args.format or ("jsonl" if args.json else "table")
+    if args.json and form != "jsonl":
+        raise UsageError(f"--json and --format {form} exclude each other")
+    if args.columns and form == "zeek":
+        raise UsageError("Zeek's conn.log has its own columns: leave --columns out")
+    names = columns_of(args.columns, few=form == "table")
+    reporter = import_module(f"analyzer.report.{form}")
+    opened = binary_output if form == "parquet" else text_output
     analysis = analyze(args)
-    reporter = import_module(f"analyzer.report.{format_}")
-    opened = binary_output if format_ == "parquet" else text_output
+    rows = analysis.rows
     with opened(args.output, args.captures) as out:
-        reporter.write(out, analysis.table, analysis.rows, names)
+        reporter.write(out, analysis.table, rows, names)
     return 0
+
+
+def columns_of(text: str | None, *, few: bool) -> tuple[str, ...] | None:
+    """The columns that `text` names, in its order; None: those that a reporter thinks best. Raises UsageError."""
+    from analyzer.flows.columns import BY_NAME, NAMES
+
+    if text is None:
+        return None if few else NAMES
+    if text == "all":
+        return NAMES
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise UsageError("--columns names no column")
+    for name in names:
+        if name not in BY_NAME:
+            from analyzer.expression import near
+
+            raise UsageError(f"--columns: there is no column {name!r}{near(name)}")
+    return names

@@ -40,8 +40,8 @@ def binary_output(path: str | None, inputs: Sequence[str]) -> Iterator[BinaryIO]
         sys.stdout.flush()
         yield sys.stdout.buffer
         return
+    check_output(path, inputs)
     path = os.path.realpath(cast(str, path))
-    refuse_inputs(path, inputs)
     try:
         if os.path.exists(path) and not os.path.isfile(path):
             with open(path, "wb") as special:
@@ -72,12 +72,25 @@ def _appearing(path: str) -> Iterator[BinaryIO]:
         raise
 
 
-def refuse_inputs(path: str, inputs: Sequence[str]) -> None:
-    """Raise OutputError where `path` is one of the captures that are read."""
+def check_output(path: str | None, inputs: Sequence[str]) -> None:
+    """Raise OutputError where `path` cannot take a result, or is one of the captures that are read."""
+    if path in (None, "-"):
+        return
+    path = os.path.realpath(cast(str, path))
+    folder = os.path.dirname(path)
+    if os.path.isdir(path):
+        raise OutputError(f"{path} is a directory; name a file")
+    if not os.path.isdir(folder):
+        raise OutputError(f"{folder}: no such directory")
     if not os.path.exists(path):
         return
     from analyzer.capture.sources import expand
 
-    for source in expand([name for name in inputs if name != "-"]):
+    for source in expand([name for name in inputs if not _is_stream(name)]):
         if source.path is not None and os.path.samefile(source.path, path):
             raise OutputError(f"{path} is one of the captures that are read; name another file")
+
+
+def _is_stream(name: str) -> bool:
+    """Standard input, or a pipe, which opening would begin to read."""
+    return name == "-" or (os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name))

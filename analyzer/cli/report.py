@@ -4,6 +4,7 @@ that were sent again."""
 from __future__ import annotations
 
 import argparse
+from importlib import import_module
 
 from analyzer.cli import arguments
 
@@ -22,15 +23,8 @@ def run(args: argparse.Namespace) -> int:
     from analyzer.cli.work import analyze
 
     analysis = analyze(args)
-    report = analysis.report()
+    analysis.findings  # noqa: B018  # made before anything is written
+    reporter = import_module(f"analyzer.report.{'document' if args.json else 'text'}")
     with text_output(args.output, args.captures) as out:
-        if args.json:
-            import json
-
-            json.dump(report, out, indent=1)
-            out.write("\n")
-        else:
-            from analyzer.report.text import write
-
-            write(out, report)
+        reporter.write(out, analysis)
     return 0

@@ -1,12 +1,14 @@
-"""The report as one document of plain values: what `report --json` prints and the text is made from.
+"""The report as one document of plain values: what `report --json` prints.
 
 Owns its shape, which programs rely on: `capture`, `summary`, `findings`, and the three lists.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TextIO
 
 from analyzer.flows.columns import record
 from analyzer.flows.table import FlowTable
@@ -15,23 +17,35 @@ from analyzer.report import why
 if TYPE_CHECKING:
     from analyzer.analysis import Analysis
 
+Reason = Callable[[FlowTable, int, why.Weakness], str]
+
 
 def document(analysis: Analysis) -> dict[str, Any]:
     """Everything that a report says. List entries are whole records with a `why`."""
-    table, lists, capture = analysis.table, analysis.lists, analysis.capture
-    weak = why.Weakness.of(capture)
     return {
-        "capture": capture,
-        "summary": summary(analysis),
-        "findings": [finding_record(finding) for finding in analysis.findings],
-        "incomplete_handshakes": _entries(table, lists.incomplete_handshakes, why.incomplete, weak),
-        "half_closed": _entries(table, lists.half_closed, why.half_closed, weak),
-        "synack_retransmissions": _entries(table, lists.synack_retransmissions, why.synack_again, weak),
+        **_head(analysis),
+        **{name: list(_entries(analysis, rows, reason)) for name, rows, reason in _lists(analysis)},
     }
 
 
+def write(out: TextIO, analysis: Analysis) -> None:
+    """The document as JSON, a list entry at a time: a flood's lists are longer than memory likes."""
+    out.write("{\n")
+    for name, value in _head(analysis).items():
+        out.write(f" {json.dumps(name)}: {json.dumps(value, indent=1)},\n")
+    lists = _lists(analysis)
+    for place, (name, rows, reason) in enumerate(lists):
+        out.write(f" {json.dumps(name)}: [")
+        for number, entry in enumerate(_entries(analysis, rows, reason)):
+            out.write(",\n  " if number else "\n  ")
+            out.write(json.dumps(entry))
+        out.write("\n ]" if rows else "]")
+        out.write(",\n" if place < len(lists) - 1 else "\n")
+    out.write("}\n")
+
+
 def summary(analysis: Analysis) -> dict[str, Any]:
-    """How many flows, and how many got each verdict on handshake and close."""
+    """How many flows, how many got each verdict on handshake and close, and the length of the lists."""
     lists = analysis.lists
     return {
         "flows": len(analysis.rows),
@@ -43,14 +57,24 @@ def summary(analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def finding_record(finding: Any) -> dict[str, Any]:
-    """One finding as plain values, in the order of its fields."""
-    from dataclasses import asdict
+def _head(analysis: Analysis) -> dict[str, Any]:
+    return {
+        "capture": analysis.capture,
+        "summary": summary(analysis),
+        "findings": [asdict(finding) for finding in analysis.findings],
+    }
 
-    return asdict(finding)
+
+def _lists(analysis: Analysis) -> tuple[tuple[str, Sequence[int], Reason], ...]:
+    lists = analysis.lists
+    return (
+        ("incomplete_handshakes", lists.incomplete_handshakes, why.incomplete),
+        ("half_closed", lists.half_closed, why.half_closed),
+        ("synack_retransmissions", lists.synack_retransmissions, why.synack_again),
+    )
 
 
-def _entries(
-    table: FlowTable, rows: Sequence[int], reason: Callable[[FlowTable, int, why.Weakness], str], weak: why.Weakness
-) -> list[dict[str, Any]]:
-    return [{**record(table, row), "why": reason(table, row, weak)} for row in rows]
+def _entries(analysis: Analysis, rows: Sequence[int], reason: Reason) -> Iterator[dict[str, Any]]:
+    weak = why.Weakness.of(analysis.capture)
+    for row in rows:
+        yield {**record(analysis.table, row), "why": reason(analysis.table, row, weak)}

@@ -1,0 +1,243 @@
+"""The report for people: the capture's health, what is wrong in order of weight, then the three lists.
+
+Owns what is said and in which order. Judges nothing; a capture without fault is three lines.
+"""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from analyzer.flows.columns import record
+from analyzer.report import grid, words
+from analyzer.report.escape import printable
+from analyzer.report.style import Style
+
+if TYPE_CHECKING:
+    from analyzer.analysis import Analysis
+    from analyzer.findings import Finding
+
+#: flows of a list that are shown: a screenful; the rest is counted, and `flows --where` lists it
+LISTED = 20
+#: lines of evidence a finding shows; --json has all
+EVIDENCE = 6
+#: reasons for frames without TCP that are named in a line
+REASONS_NAMED = 3
+#: lines are folded here where no terminal says otherwise
+WIDTH = 100
+
+#: what needs attention; findings of lesser weight do not keep a capture from being clean
+_WRONG = frozenset(("critical", "warning"))
+_NEEDED = (
+    *("flow", "first_ns", "last_ns", "originator", "originator_port", "responder", "responder_port", "handshake"),
+    *("syn_count", "synack_count", "synack_retransmissions", "synack_cause", "censored", "closed_by"),
+    *("half_closed_ns", "half_closed_bytes", "originator_state", "responder_state"),
+)
+
+
+def write(out: TextIO, analysis: Analysis) -> None:
+    """Write the report, in colour where `out` is a terminal that wants it."""
+    style = Style.of(out)
+    width = min(grid.width_of(out) or WIDTH, max(WIDTH, 1))
+    for line in _lines(analysis, style, width, grid.width_of(out)):
+        out.write(line + "\n")
+
+
+def _lines(analysis: Analysis, style: Style, width: int, table_width: int | None) -> Iterator[str]:
+    yield from _health(analysis, style, width)
+    if not len(analysis.table):
+        return
+    lists = analysis.lists
+    findings = analysis.findings
+    if not analysis.rows:
+        yield "No connection matches what the report was narrowed down to."
+        return
+    wrong = [finding for finding in findings if finding.severity in _WRONG]
+    if not wrong and not lists.incomplete_handshakes and not lists.half_closed and not lists.synack_retransmissions:
+        yield style.good(_clean(analysis))
+        if not findings:
+            return
+    else:
+        yield _counts(analysis)
+    for number, finding in enumerate(findings, 1):
+        yield ""
+        yield from _finding(number, finding, style, width)
+    yield from _list(
+        analysis,
+        style,
+        table_width,
+        "Incomplete handshakes",
+        "handshake not in ['complete', 'midstream']",
+        lists.incomplete_handshakes,
+        _incomplete,
+    )
+    yield from _list(
+        analysis, style, table_width, "Half-closed connections", "close == 'half_closed'", lists.half_closed, _half_closed
+    )
+    yield from _list(
+        analysis,
+        style,
+        table_width,
+        "SYN+ACKs sent again",
+        "synack_retransmissions > 0",
+        lists.synack_retransmissions,
+        _synack_again,
+    )
+
+
+def _health(analysis: Analysis, style: Style, width: int) -> Iterator[str]:
+    capture = analysis.capture
+    names = [printable(os.path.basename(file["name"]) or file["name"]) for file in capture["files"]]
+    name = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]} ({len(names)} files)"
+    line = f"{style.strong(name)}: {words.many(capture['packets'], 'packet')}"
+    if capture["duration_ns"] is not None:
+        line += f" in {words.span(capture['duration_ns'])} from {words.moment(capture['first_ns'])}"
+    if not len(analysis.table):
+        yield f"{line}, none of them TCP{_skipped(capture)}."
+    else:
+        yield f"{line}; {words.many(capture['segments'], 'TCP segment')}, {words.many(len(analysis.table), 'connection')}"
+    for sentence in (*capture["notes"], *capture["weakened_by"]):
+        yield from _folded(f"! {printable(sentence)}", width, "  ", style.warn)
+
+
+def _skipped(capture: dict[str, Any]) -> str:
+    """What the frames without a segment were, as a parenthesis."""
+    counts = sorted(capture["skipped"].items(), key=lambda item: -item[1])
+    named = [f"{count:,} {reason.replace('_', ' ')}" for reason, count in counts[:REASONS_NAMED]]
+    return f" ({', '.join(named)}{', …' if len(counts) > REASONS_NAMED else ''})" if named else ""
+
+
+def _clean(analysis: Analysis) -> str:
+    """The whole judgement of a capture without fault, on two lines."""
+    lists = analysis.lists
+    complete, midstream = lists.handshake.get("complete", 0), lists.handshake.get("midstream", 0)
+    parts = [f"{complete:,} completed" if complete else "", f"{midstream:,} older than the capture" if midstream else ""]
+    ends = [f"{count:,} {_ENDS.get(word, word)}" for word, count in lists.close.items()]
+    return (
+        f"Clean: every handshake completed ({', '.join(part for part in parts if part)}); {', '.join(ends)}.\n"
+        "No half-closed connection, no SYN+ACK sent again, nothing that calls for action."
+    )
+
+
+_ENDS = {
+    "none": "without a close",
+    "open": "still open",
+    "graceful": "closed gracefully",
+    "reset": "reset",
+    "fin_unacked": "with a FIN not acknowledged yet",
+    "last_ack_missing": "without the last ACK",
+    "half_closed": "half closed",
+}
+
+
+def _counts(analysis: Analysis) -> str:
+    lists = analysis.lists
+    handshakes = ", ".join(f"{count:,} {word.replace('_', ' ')}" for word, count in lists.handshake.items())
+    closes = ", ".join(f"{count:,} {word.replace('_', ' ')}" for word, count in lists.close.items())
+    return f"Handshakes: {handshakes}\nCloses: {closes}"
+
+
+def _finding(number: int, finding: Finding, style: Style, width: int) -> Iterator[str]:
+    mark = style.severity(finding.severity, finding.severity.upper())
+    first = f"{number}. {mark} {style.strong(printable(finding.summary))}"
+    yield from textwrap.wrap(first, width, subsequent_indent="   ", break_long_words=False, break_on_hyphens=False)
+    yield style.faint(f"   {finding.name}, {finding.confidence} confidence")
+    for line in finding.evidence[:EVIDENCE]:
+        yield from _folded(f"   · {printable(line)}", width, "     ")
+    if len(finding.evidence) > EVIDENCE:
+        yield f"   · … {len(finding.evidence) - EVIDENCE} more with --json"
+    for label, text in (("do", finding.advice), ("confirm", finding.confirm), ("Wireshark", finding.wireshark_filter)):
+        if text:
+            fold = width if label != "Wireshark" else 0
+            yield from _folded(f"   {label}: {printable(text)}", fold, "     ")
+
+
+def _folded(text: str, width: int, indent: str, paint: Callable[[str], str] = str) -> Iterator[str]:
+    """`text` on lines of `width`; 0: on one line, which can be copied."""
+    if not width:
+        yield paint(text)
+        return
+    yield from map(
+        paint, textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    )
+
+
+
+
+def _list(
+    analysis: Analysis,
+    style: Style,
+    width: int | None,
+    title: str,
+    where: str,
+    rows: Sequence[int],
+    cells: Callable[[dict[str, Any]], dict[str, str]],
+) -> Iterator[str]:
+    """One of the three lists: its title with the count, and at most `LISTED` rows."""
+    yield ""
+    yield style.strong(f"{title}: {len(rows):,}")
+    if not rows:
+        return
+    flows = [record(analysis.table, row, _NEEDED) for row in rows[:LISTED]]
+    made = [
+        {
+            "flow": str(flow["flow"]),
+            "originator": words.endpoint(flow["originator"], flow["originator_port"]),
+            "responder": words.endpoint(flow["responder"], flow["responder_port"]),
+            **cells(flow),
+        }
+        for flow in flows
+    ]
+    headings = list(made[0])
+    right = [place for place, heading in enumerate(headings) if heading in _NUMBERS]
+    lines = grid.lines(headings, [list(row.values()) for row in made], right=right, width=width and width - 2)
+    yield style.faint("  " + lines[0])
+    for line in lines[1:]:
+        yield "  " + line
+    if len(rows) > LISTED:
+        yield style.faint(f"  … and {len(rows) - LISTED:,} more: handshake flows FILE --where \"{where}\"")
+
+
+_NUMBERS = frozenset(("flow", "SYNs", "SYN+ACKs", "over", "for", "bytes since", "times"))
+_AT_END = "capture ends first"
+
+
+def _incomplete(flow: dict[str, Any]) -> dict[str, str]:
+    return {
+        "verdict": flow["handshake"],
+        "SYNs": str(flow["syn_count"]),
+        "SYN+ACKs": str(flow["synack_count"]),
+        "over": words.span(flow["last_ns"] - flow["first_ns"]),
+        "began": words.clock(flow["first_ns"]),
+        "doubt": _AT_END if flow["censored"] in ("end", "both") else "",
+    }
+
+
+def _half_closed(flow: dict[str, Any]) -> dict[str, str]:
+    return {
+        "closed by": flow["closed_by"],
+        "for": "" if flow["half_closed_ns"] is None else words.span(flow["half_closed_ns"]),
+        "bytes since": str(flow["half_closed_bytes"]),
+        "originator is": flow["originator_state"],
+        "responder is": flow["responder_state"],
+    }
+
+
+def _synack_again(flow: dict[str, Any]) -> dict[str, str]:
+    return {
+        "times": str(flow["synack_retransmissions"]),
+        "cause": _CAUSES.get(flow["synack_cause"], flow["synack_cause"]),
+        "handshake": flow["handshake"],
+        "began": words.clock(flow["first_ns"]),
+    }
+
+
+_CAUSES = {
+    "elicited": "answers a repeated SYN",
+    "unanswered": "no ACK came",
+    "after_ack": "after the ACK",
+    "deferred": "deferred accept",
+    "conflicting": "another sequence number",
+}
