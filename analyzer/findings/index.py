@@ -99,11 +99,12 @@ class Index:
         self.overflowing: set[ListenerKey] = set()  # listeners with a full accept queue, once that is found
         self.doubts: dict[str, str] = {}  # what is wrong with the capture: its kind → in words
         self._claimed = bytearray(len(table))
+        self._rows, self._order = table.facts.rows, table.order
         self._read()
 
     def _read(self) -> None:
         table, end_ns = self.table, self.end_ns
-        rows, order = table.facts.rows, table.order
+        rows, order = self._rows, self._order
         listeners, sources, speaking = self.listeners, self.sources, self.speaking
         time_wait_ns = table.timers.time_wait_ns
         flags_only = True
@@ -164,7 +165,7 @@ class Index:
                             self.after_ack.append(row)
                         elif cause & f.CAUSE_DEFERRED:
                             self.deferred.append(row)
-                    if flow[_O_SYN_REPEATS] >= SYN_REPEATS_LISTED and flow[_R_SYNACKS] == 1 and not copies:
+                    if flow[_O_SYN_REPEATS] >= SYN_REPEATS_LISTED and not flow[_R_SYNACK_REPEATS]:
                         self.syn_repeated.append(row)
                 else:
                     self._incomplete(row, bits, listener)
@@ -183,7 +184,11 @@ class Index:
                     and (flow[_HALF_END_NS] or end_ns) - flow[_HALF_START_NS] > HALF_CLOSED_LISTED_NS
                 ):
                     self.half_closed.append(row)
-                if o_fins + r_fins > 2 + copies or verdict.close(bits, o_fins, r_fins) in _WAITING_FIN:
+                if (
+                    (o_fins > 1 and flow[_O_REPEATS])
+                    or (r_fins > 1 and flow[_R_REPEATS])
+                    or verdict.close(bits, o_fins, r_fins) in _WAITING_FIN
+                ):
                     self.fin_waiting.append(row)
                 if (flow[_O_STATE] == states.TIME_WAIT and flow[_O_REFRESH_NS] + time_wait_ns >= end_ns) or (
                     flow[_R_STATE] == states.TIME_WAIT and flow[_R_REFRESH_NS] + time_wait_ns >= end_ns
@@ -207,7 +212,7 @@ class Index:
 
     def fact(self, row: int, name: str) -> int:
         """One raw fact of a row."""
-        return self.table.fact(row, name)
+        return self._rows[self._order[row] * WIDTH + INDEX[name]]
 
     def free(self, rows: Iterable[int]) -> list[int]:
         """Those rows that no cause has explained yet."""
@@ -221,26 +226,38 @@ class Index:
 
     def listener(self, row: int) -> Listener:
         """The listener that a row was meant for."""
-        return self.listeners[self.table.listener(row)]
+        return self.listeners[self.listener_key(row)]
+
+    def listener_key(self, row: int) -> ListenerKey:
+        """The key of that listener."""
+        start, rows = self._order[row] * WIDTH, self._rows
+        return rows[start + _R_HI], rows[start + _R_LO], rows[start + _R_PORT], rows[start + _SCOPE]
 
     def originator(self, row: int) -> Host:
         """The originating host of a row."""
-        return self.fact(row, "o_hi"), self.fact(row, "o_lo")
+        start = self._order[row] * WIDTH
+        return self._rows[start + _O_HI], self._rows[start + _O_LO]
 
     def responder(self, row: int) -> Host:
         """The responding host of a row."""
-        return self.fact(row, "r_hi"), self.fact(row, "r_lo")
+        start = self._order[row] * WIDTH
+        return self._rows[start + _R_HI], self._rows[start + _R_LO]
 
     def by(self, key: Callable[[int], Key], rows: Iterable[int]) -> list[tuple[Key, list[int]]]:
         """Rows by a key of each, the largest group first."""
         groups: dict[Key, list[int]] = {}
         for row in rows:
-            groups.setdefault(key(row), []).append(row)
+            name = key(row)
+            group = groups.get(name)
+            if group is None:
+                groups[name] = [row]
+            else:
+                group.append(row)
         return sorted(groups.items(), key=lambda group: -len(group[1]))
 
     def by_listener(self, rows: Iterable[int]) -> list[tuple[ListenerKey, list[int]]]:
         """Rows by listener, the largest group first."""
-        return self.by(self.table.listener, rows)
+        return self.by(self.listener_key, rows)
 
     def waited_out(self, row: int) -> bool:
         """Whether the originator's attempt was over, by its retransmission timer, before the capture ended."""
@@ -253,8 +270,8 @@ class Index:
         return expiry is not None and expiry < self.end_ns
 
     def repeats(self, row: int, end: str) -> int:
-        """How often `o_` or `r_` has sent its FIN again (copies made by the capture left out)."""
-        return max(self.fact(row, end + "fins") - 1 - self.fact(row, end + "duplicates"), 0)
+        """How often `o_` or `r_` has sent its FIN again, at most (copies made by the capture left out)."""
+        return min(max(self.fact(row, end + "fins") - 1, 0), self.fact(row, end + "retransmissions"))
 
 
 _BEGINS = f.SYN_SEEN | f.SYNACK_SEEN
@@ -272,6 +289,7 @@ _O_FINS, _R_FINS = INDEX["o_fins"], INDEX["r_fins"]
 _O_RSTS, _R_RSTS = INDEX["o_rsts"], INDEX["r_rsts"]
 _O_DUPLICATES, _R_DUPLICATES = INDEX["o_duplicates"], INDEX["r_duplicates"]
 _O_MISSING, _R_MISSING = INDEX["o_missing"], INDEX["r_missing"]
-_O_SYN_REPEATS = INDEX["o_syn_retransmissions"]
+_O_REPEATS, _R_REPEATS = INDEX["o_retransmissions"], INDEX["r_retransmissions"]
+_O_SYN_REPEATS, _R_SYNACK_REPEATS = INDEX["o_syn_retransmissions"], INDEX["r_synack_retransmissions"]
 _O_STATE, _R_STATE = INDEX["o_state"], INDEX["r_state"]
 _O_REFRESH_NS, _R_REFRESH_NS = INDEX["o_refresh_ns"], INDEX["r_refresh_ns"]

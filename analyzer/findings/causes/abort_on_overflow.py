@@ -20,7 +20,9 @@ SURE = 2
 
 def look(index: Index) -> Iterator[Finding]:
     """One finding a listener."""
-    for key, rows in index.by_listener(index.free(index.stale_rst)):
+    # A RST that answers a FIN is another matter: see no_socket.
+    refused = [row for row in index.free(index.stale_rst) if not index.fact(row, "o_fins")]
+    for key, rows in index.by_listener(refused):
         served = index.listeners[key].completed - len(rows)
         sure = len(rows) >= SURE and served > 0
         yield make(

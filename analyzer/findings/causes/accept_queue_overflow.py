@@ -72,19 +72,20 @@ def _finding(index: Index, key: ListenerKey, ignored: list[int], dropped: list[i
             f" {wording.many(repeats, 'time')} after the client's ACK"
             + (f"; {wording.many(data, 'client')} sent data in vain" if data else "")
         )
-    confidence = "high" if len(ignored) >= SURE_IGNORED else "medium"
+    confidence = "high" if len(ignored) >= SURE_IGNORED and served else "medium"
     if dropped:
         gone = sum(1 for row in dropped if not _answered(index, row))
         evidence.append(
-            f"{wording.many(len(dropped), 'client connection')} had to repeat the SYN, {wording.many(_repeats(index, dropped), 'time')}"
+            f"{wording.many(len(dropped), 'client connection')} had to repeat the SYN,"
+            f" {wording.many(_repeats(index, dropped), 'time')}"
             f" in all; {gone:,} got no answer in this capture"
         )
         if ignored:
             evidence.append(f"SYN dropped: {wording.examples(index, dropped)}")
         else:
             confidence = _filter_or_queue(index, dropped, evidence)
-    elif len(ignored) < SURE_IGNORED:
-        evidence.append("a single connection: its ACKs may also be lost between the capture point and the host")
+    elif confidence != "high":
+        evidence.append("this may also be loss: what the client sends gets lost between the capture point and the host")
     what = "ignores finished handshakes" if ignored else "drops SYNs while it serves others"
     rows = ignored + dropped
     return make(

@@ -22,8 +22,8 @@ def look(index: Index) -> Iterator[Finding]:
             summary=f"{wording.many(bad, 'segment')} of {segments:,} carry an unfinished checksum:"
             " transmit offload, not an error",
             evidence=["their receivers answered them" if index.two_way else "no answer to them is in the capture"],
-            confirm="`ethtool -k INTERFACE | grep tx-checksum` on the capturing host (the filter needs Wireshark's checksum"
-            " validation, tcp.check_checksum, switched on)",
+            confirm="`ethtool -k INTERFACE | grep tx-checksum` on the capturing host (the filter needs Wireshark's"
+            " checksum validation, tcp.check_checksum, switched on)",
             advice=advise(
                 "nothing to do; such segments count here like any other, while a tool that leaves them out (Zeek"
                 " without -C) loses the connections"

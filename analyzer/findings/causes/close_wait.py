@@ -84,7 +84,7 @@ def _finding(index: Index, key: tuple[Host, int, bool] | None, rows: list[int], 
     if len(still) >= CRITICAL_COUNT:
         severity = "critical"
     if server and _queued(index, rows):
-        summary += " (never accepted: they wait in its full accept queue)"
+        summary += " (a consequence of its full accept queue)"
         severity = "info"
     sure = (longest >= SURE_SILENT_NS) + (len(rows) >= SURE_COUNT) + bool(gone)
     return make(
@@ -105,8 +105,11 @@ def _finding(index: Index, key: tuple[Host, int, bool] | None, rows: list[int], 
 
 
 def _queued(index: Index, rows: list[int]) -> bool:
-    """Whether these are connections that an overflowing listener has not even accepted: it never wrote a byte."""
-    return all(index.table.listener(row) in index.overflowing and not index.fact(row, "r_bytes") for row in rows)
+    """Whether these waited for an overflowing listener, which served none of them before the client gave up."""
+    return all(
+        index.listener_key(row) in index.overflowing and index.fact(row, "r_bytes") <= index.fact(row, "half_bytes")
+        for row in rows
+    )
 
 
 def _growth(index: Index, still: list[int]) -> str:

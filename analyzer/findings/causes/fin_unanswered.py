@@ -10,13 +10,15 @@ from collections.abc import Iterator
 
 from analyzer.findings import wording
 from analyzer.findings.finding import LOSS, ONE_WAY, Cause, Finding
-from analyzer.findings.index import Host, Index
+from analyzer.findings.index import SECOND_NS, Host, Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make, places
 from analyzer.flows import facts as f
 
 #: one repeated FIN is ordinary loss, two in a row at 1 % come once in 10,000 connections
 MIN_REPEATS = 2
+#: two repeats by timer take 200 and 400 ms at least (Linux TCP_RTO_MIN); faster ones answer lost data, not silence
+MIN_SPAN_NS = SECOND_NS // 2
 #: several towards one host, and it is the host
 SURE_COUNT = 2
 
@@ -76,8 +78,13 @@ def _waiting_side(index: Index, row: int) -> str:
     for side in ("o_", "r_"):
         if not index.fact(row, side + "fins"):
             continue
-        given_up = index.end_ns - index.fact(row, side + "refresh_ns") > index.table.timers.fin_ns
-        if index.repeats(row, side) >= MIN_REPEATS or (not bits & _acked_bit(side) and given_up):
+        acked, refreshed = bits & _acked_bit(side), index.fact(row, side + "refresh_ns")
+        # Where the ACK is in the capture, the other end knows when it acknowledged.
+        since = min(index.fact(row, "o_since_ns"), index.fact(row, "r_since_ns")) if acked else 0
+        since = since or index.fact(row, side + "since_ns")
+        if index.repeats(row, side) >= MIN_REPEATS and refreshed - since >= MIN_SPAN_NS:
+            return side
+        if not acked and index.end_ns - refreshed > index.table.timers.fin_ns:
             return side
     return ""
 

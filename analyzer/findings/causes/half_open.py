@@ -48,7 +48,7 @@ def look(index: Index) -> Iterator[Finding]:
             index,
             CAUSE.name,
             sorted(group, key=lambda row: not index.fact(row, "o_syn_retransmissions")),
-            severity="warning",
+            severity="info" if unseen == len(group) else "warning",
             confidence="low" if unseen == len(group) else "high" if calling else "medium",
             summary=f"SYN+ACKs of {where} are never acknowledged: {why} ({wording.many(len(group), 'handshake')})",
             evidence=evidence,

@@ -26,7 +26,7 @@ def look(index: Index) -> Iterator[Finding]:
         answered = sum(1 for row in rows if index.fact(row, "r_synacks"))
         targets = dict.fromkeys(wording.target(index, row) for row in rows)
         completed = index.sources[source].completed if source else 0
-        suspect = len(rows) >= MIN_SUSPECT and not completed and not by_server
+        suspect = source is not None and len(rows) >= MIN_SUSPECT and not completed and not by_server
         who = wording.many(others, "other source") if source is None else wording.host(source)
         evidence = [
             f"{answered:,} after the SYN+ACK, {len(rows) - answered:,} before any answer; at {wording.names(targets)}",

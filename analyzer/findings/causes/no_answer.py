@@ -17,13 +17,18 @@ from analyzer.findings.making import make, places
 
 #: an attempt still under way counts from here on: three losses in a row at 1 % come once in a million
 MIN_REPEATS_UNDER_WAY = 3
+NO_ANSWERS = "no answer of any host is in this capture: it may hold one direction only"
 
 
 def look(index: Index) -> Iterator[Finding]:
     """One finding a host; those beyond the first few share one."""
     unheard = {index.responder(row) for row in index.one_way if not index.fact(row, "r_packets")}
     rows = [row for row in index.free(index.unanswered) if _failed(index, row) and index.responder(row) not in unheard]
-    for host, group, others in places(index.by(index.responder, rows)):
+    groups = index.by(index.responder, rows)
+    if len(groups) > 1 and not index.two_way:
+        yield _finding(index, None, sorted(rows), len(groups))
+        return
+    for host, group, others in places(groups):
         yield _finding(index, host, group, others)
 
 
@@ -44,9 +49,11 @@ def _finding(index: Index, host: Host | None, rows: list[int], others: int) -> F
     ]
     where = "port " + wording.names(str(port) for port in sorted({index.fact(row, "r_port") for row in rows}))
     if host is None:
-        summary = f"{wording.many(others, 'other host')} do not answer"
+        summary = f"{others:,} {'other ' if index.two_way else ''}hosts do not answer"
         evidence.append(f"at {wording.names(dict.fromkeys(wording.target(index, row) for row in rows))}")
-        confidence = "medium"
+        confidence = "medium" if index.two_way else "low"
+        if not index.two_way:
+            evidence.append(NO_ANSWERS)
     elif host in index.speaking:
         summary = f"{wording.host(host)} does not answer on {where}, though the host is alive: filtered"
         evidence.append("the same host sends other packets in this capture")
@@ -58,7 +65,7 @@ def _finding(index: Index, host: Host | None, rows: list[int], others: int) -> F
             evidence.append("not one packet of this host is in the capture, while both directions of others are")
         else:
             confidence = "medium" if repeats >= MIN_REPEATS_UNDER_WAY else "low"
-            evidence.append("no answer of any host is in this capture: it may hold one direction only")
+            evidence.append(NO_ANSWERS)
     return make(
         index,
         CAUSE.name,

@@ -15,7 +15,9 @@ from analyzer.findings.kernel import advise
 from analyzer.findings.making import make, places
 from analyzer.flows import facts as f
 
-#: several at one listener: no single crashed process
+#: more than one at a listener: a single one may be a process that ended
+PATTERN = 2
+#: several: no coincidence
 SURE = 3
 
 
@@ -28,7 +30,7 @@ def look(index: Index) -> Iterator[Finding]:
             index,
             CAUSE.name,
             rows,
-            severity="warning",
+            severity="warning" if len(rows) >= PATTERN else "info",
             confidence="medium" if len(rows) >= SURE else "low",
             summary=f"{where}: handshakes complete, but a RST answers the first data or FIN: no socket behind them"
             f" ({wording.many(len(rows), 'connection')})",
@@ -51,7 +53,7 @@ def _bare(index: Index, row: int) -> bool:
     return bool(
         bits & f.COMPLETE
         and bits & f.SYNACK_SEEN
-        and not bits & (f.CONFIRMED | f.STALE_RST | f.FAST_OPEN | f.REPLACED)
+        and not bits & (f.CONFIRMED | f.FAST_OPEN | f.REPLACED)
         and index.fact(row, "reset_by") == f.RESPONDER
         and (index.fact(row, "o_bytes") or index.fact(row, "o_fins"))
         and not (index.fact(row, "r_bytes") or index.fact(row, "r_fins"))
@@ -61,7 +63,7 @@ def _bare(index: Index, row: int) -> bool:
 CAUSE = Cause(
     name="no_socket",
     title="the handshake completes, but nobody is behind it",
-    threshold=f"one; {SURE} at a listener for medium confidence",
+    threshold=f"one for notice, {PATTERN} at a listener for a warning, {SURE} for medium confidence",
     weakened_by=(ONE_WAY, LOSS),
     look=look,
 )

@@ -23,7 +23,9 @@ MIN_SHARE = 0.5
 
 def look(index: Index) -> Iterator[Finding]:
     """One finding a listener and side; those beyond the first few share one."""
-    groups = index.by(lambda row: (index.table.listener(row), index.fact(row, "reset_by")), index.free(index.reset))
+    # A lone RST answers something that was not captured.
+    rows = [row for row in index.free(index.reset) if index.fact(row, "o_packets") and index.fact(row, "r_packets")]
+    groups = index.by(lambda row: (index.listener_key(row), index.fact(row, "reset_by")), rows)
     for key, rows, others in places(groups):
         abrupt = sum(1 for row in rows if not (index.fact(row, "o_fins") or index.fact(row, "r_fins")))
         severity = "info"

@@ -22,31 +22,35 @@ STANDS_NS = 63 * SECOND_NS
 MIN_SOURCES = 10
 #: share of the listener's attempts that is abandoned; on a healthy server it stays under one per cent
 MIN_SHARE = 0.1
+#: a flood in the last second, before any retry was due: so many at once, hardly one of which completes
+MIN_SUDDEN, SUDDEN_SHARE = 500, 0.9
 
 
 def look(index: Index) -> Iterator[Finding]:
     """One finding a listener."""
     if FLAGS_ONLY in index.doubts:
         return
-    abandoned = [row for rows in (index.half_open, index.unanswered) for row in index.free(rows) if _left(index, row)]
-    for key, rows in index.by_listener(abandoned):
+    once = [
+        row
+        for rows in (index.half_open, index.unanswered)
+        for row in index.free(rows)
+        if not index.fact(row, "o_syn_retransmissions")
+    ]
+    for key, rows in index.by_listener(once):
         if len(rows) < MIN_ABANDONED:
             return
+        attempts = index.listeners[key].attempts
+        sudden = len(rows) >= MIN_SUDDEN and len(rows) >= SUDDEN_SHARE * attempts
+        if not sudden:
+            rows = [row for row in rows if _due(index, row)]
         sources = {index.originator(row) for row in rows}
-        if (
-            len(sources) >= MIN_SOURCES
-            and len(rows) >= MIN_SHARE * index.listeners[key].attempts
-            and _at_once(index, rows) >= MIN_ABANDONED
-        ):
+        if len(sources) >= MIN_SOURCES and len(rows) >= MIN_SHARE * attempts and _at_once(index, rows) >= MIN_ABANDONED:
             yield _finding(index, key, rows, len(sources))
 
 
-def _left(index: Index, row: int) -> bool:
-    """Whether the source sent its SYN once and never again, although an answer or a retry was due."""
-    return (
-        not index.fact(row, "o_syn_retransmissions")
-        and index.end_ns - index.fact(row, "first_ns") > index.table.timers.cookie_ns
-    )
+def _due(index: Index, row: int) -> bool:
+    """Whether the source had the time to acknowledge or to repeat its SYN, and did neither."""
+    return index.end_ns - index.fact(row, "first_ns") > index.table.timers.cookie_ns
 
 
 def _at_once(index: Index, rows: list[int]) -> int:
@@ -71,7 +75,7 @@ def _finding(index: Index, key: ListenerKey, rows: list[int], sources: int) -> F
         row
         for waiting in (index.unanswered, index.syn_repeated)
         for row in index.free(waiting)
-        if index.fact(row, "o_syn_retransmissions") and index.table.listener(row) == key
+        if index.fact(row, "o_syn_retransmissions") and index.listener_key(row) == key
     ]
     evidence = [
         f"{wording.many(len(rows), 'handshake')} from {sources:,} sources within {wording.span(last - first)}, none"
