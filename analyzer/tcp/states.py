@@ -69,6 +69,9 @@ EVENTS = (
 
 SENDER, RECEIVER = 0, 1
 
+#: after a contradiction the next ACK is doubted until the retransmission that would follow it is this late
+DOUBT_PERCENT = 105
+
 
 class Transition(NamedTuple):
     """One line of the table: `role` in `before`, on `event`, is `after` with `basis`, because `reason`."""
@@ -134,6 +137,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     ),
     Transition(SENDER, (FIN_WAIT_1,), EV_ACK_OF_FIN, CLOSING, OBSERVED, "FINs crossed (RFC 9293 3.6, case 3)"),
     Transition(SENDER, (FIN_WAIT_2,), EV_ACK_OF_FIN, TIME_WAIT, OBSERVED, "acknowledges the last FIN"),
+    Transition(SENDER, (CLOSING,), EV_ACK_OF_FIN, TIME_WAIT, OBSERVED, "acknowledges the crossed FIN"),
     Transition(SENDER, (FIN_WAIT_1,), EV_ACK_OF_CROSSED_FIN, CLOSING, OBSERVED, "FINs crossed (RFC 9293 3.6, case 3)"),
     Transition(
         SENDER,
@@ -162,12 +166,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(RECEIVER, (CLOSING,), EV_ACK_OF_FIN, TIME_WAIT, INFERRED, "its FIN was acknowledged"),
     Transition(RECEIVER, (CLOSING,), EV_ACK_OF_CROSSED_FIN, TIME_WAIT, INFERRED, "its FIN was acknowledged"),
     Transition(
-        RECEIVER,
-        (FIN_WAIT_1,),
-        EV_ACK_OF_CROSSED_FIN,
-        TIME_WAIT,
-        INFERRED,
-        "both FINs crossed and were acknowledged",
+        RECEIVER, (FIN_WAIT_1,), EV_ACK_OF_CROSSED_FIN, CLOSING, INFERRED, "FINs crossed; it has yet to acknowledge"
     ),
     Transition(RECEIVER, (LAST_ACK,), EV_ACK_OF_FIN, CLOSED, INFERRED, "its FIN was acknowledged"),
     Transition(RECEIVER, (SYN_RECEIVED,), EV_RST, LISTEN, INFERRED, "reset before completion (RFC 9293 3.10.7.4)"),

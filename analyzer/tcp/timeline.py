@@ -116,7 +116,7 @@ def at(entries: Sequence[Entry], when_ns: int, timers: Timers) -> Moment | None:
             refresh = entry.ts_ns
             continue
         if contradicted and entry.basis == states.INFERRED and entry.reason in _BY_ACK:
-            doubt = Doubt(state, refresh, refresh + timers.overdue(2 * interval))
+            doubt = Doubt(state, refresh, refresh + 2 * interval * states.DOUBT_PERCENT // 100)
         if entry.state != state:
             since, retried, interval = entry.ts_ns, 0, 0
         refresh = entry.ts_ns

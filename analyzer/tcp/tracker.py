@@ -81,8 +81,9 @@ _COPY_BY_ID_NS = cython.declare(cython.longlong, 500_000_000)
 _COPY_BY_TSVAL_NS = cython.declare(cython.longlong, 5_000_000)
 # … and without time stamps only closeness: no timer of any stack fires within a millisecond.
 _COPY_BARE_NS = cython.declare(cython.longlong, 1_000_000)
-# How far a retransmission must be overdue before it is taken not to come (timers.Timers.overdue_percent).
-_OVERDUE_PERCENT = cython.declare(cython.longlong, 115)
+# An ACK doubted because one was missed before is believed when the next retransmission has not come: Linux timers run
+# late by up to a few per cent.
+_DOUBT_PERCENT = cython.declare(cython.longlong, states.DOUBT_PERCENT)
 # Round trip assumed where none was measured: Linux never retransmits sooner (TCP_RTO_MIN is 200 ms).
 _RTT_UNKNOWN_NS = cython.declare(cython.longlong, 150_000_000)
 _RTT_SLACK_NS = cython.declare(cython.longlong, 1_000_000)
@@ -1470,7 +1471,7 @@ class Tracker:
                 # It ignored or missed an ACK before; until its next retransmission is overdue it may do so again.
                 receiver.doubt_state = receiver.state
                 receiver.doubt_since = receiver.refresh
-                receiver.doubt_until = receiver.refresh + receiver.interval * 2 * _OVERDUE_PERCENT // 100
+                receiver.doubt_until = receiver.refresh + receiver.interval * 2 * _DOUBT_PERCENT // 100
                 self._set(flow, receiver, new, basis[cell], reason[cell], g)
                 return
             receiver.doubt_until = 0
