@@ -340,19 +340,9 @@ COLUMNS: tuple[Column, ...] = (
     ),
     _raw("half_closed_bytes", "int", "half_bytes", "payload that it still carried"),
     Column("censored", "category", "which edge of the capture hides something", censored, CENSORED),
+    Column("responder_rtt_ns", "span", "SYN to SYN+ACK", lambda table, row: table.rtt(row, "responder"), nullable=True),
     Column(
-        "responder_rtt_ns",
-        "span",
-        "SYN to SYN+ACK",
-        lambda table, row: table.rtt(row, "responder"),
-        nullable=True,
-    ),
-    Column(
-        "originator_rtt_ns",
-        "span",
-        "SYN+ACK to ACK",
-        lambda table, row: table.rtt(row, "originator"),
-        nullable=True,
+        "originator_rtt_ns", "span", "SYN+ACK to ACK", lambda table, row: table.rtt(row, "originator"), nullable=True
     ),
     *_both("packets", "packets", "segments captured of"),
     *_both("bytes", "bytes", "payload bytes captured of"),

@@ -63,12 +63,7 @@ class FlowTable:
 
     def listener(self, row: int) -> tuple[int, int, int, int]:
         """The responder's address, port and scope: the key of a listener."""
-        return (
-            self.fact(row, "r_hi"),
-            self.fact(row, "r_lo"),
-            self.fact(row, "r_port"),
-            self.fact(row, "scope"),
-        )
+        return (self.fact(row, "r_hi"), self.fact(row, "r_lo"), self.fact(row, "r_port"), self.fact(row, "scope"))
 
     def cookie_listeners(self) -> dict[tuple[int, int, int, int], int]:
         """Listeners that have answered with SYN cookies → when one first showed (its SYN+ACK was due again)."""

@@ -8,16 +8,7 @@ from __future__ import annotations
 
 from analyzer.flows import facts as f
 
-HANDSHAKES = (
-    "complete",
-    "unanswered",
-    "refused",
-    "unreachable",
-    "half_open",
-    "ack_ignored",
-    "aborted",
-    "midstream",
-)
+HANDSHAKES = ("complete", "unanswered", "refused", "unreachable", "half_open", "ack_ignored", "aborted", "midstream")
 CLOSES = ("none", "open", "half_closed", "fin_unacked", "last_ack_missing", "graceful", "reset")
 
 INCOMPLETE = frozenset(HANDSHAKES) - {"complete", "midstream"}

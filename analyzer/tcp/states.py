@@ -93,20 +93,10 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(SENDER, (SYN_SENT,), EV_SYN_ACK, SYN_RECEIVED, OBSERVED, "simultaneous open (RFC 9293 3.5)"),
     Transition(SENDER, (SYN_SENT, ESTABLISHED), EV_ACK_OF_SYN, ESTABLISHED, OBSERVED, "acknowledges the SYN+ACK"),
     Transition(
-        SENDER,
-        (CLOSED, LISTEN),
-        EV_ACK_OF_SYN,
-        ESTABLISHED,
-        OBSERVED,
-        "acknowledges a SYN; its own was not captured",
+        SENDER, (CLOSED, LISTEN), EV_ACK_OF_SYN, ESTABLISHED, OBSERVED, "acknowledges a SYN; its own was not captured"
     ),
     Transition(
-        SENDER,
-        (SYN_RECEIVED,),
-        EV_ACK_OF_SYN,
-        ESTABLISHED,
-        OBSERVED,
-        "acknowledges the peer's SYN+ACK (crossing)",
+        SENDER, (SYN_RECEIVED,), EV_ACK_OF_SYN, ESTABLISHED, OBSERVED, "acknowledges the peer's SYN+ACK (crossing)"
     ),
     Transition(
         SENDER,
@@ -118,12 +108,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     ),
     Transition(SENDER, (CLOSED, LISTEN), EV_MIDSTREAM, ESTABLISHED, INFERRED, "in the middle of a connection"),
     Transition(
-        SENDER,
-        (SYN_SENT, SYN_RECEIVED, ESTABLISHED),
-        EV_FIN,
-        FIN_WAIT_1,
-        OBSERVED,
-        "closes first (RFC 9293 3.6)",
+        SENDER, (SYN_SENT, SYN_RECEIVED, ESTABLISHED), EV_FIN, FIN_WAIT_1, OBSERVED, "closes first (RFC 9293 3.6)"
     ),
     Transition(SENDER, (CLOSED, LISTEN), EV_FIN, FIN_WAIT_1, OBSERVED, "closes; the handshake was not captured"),
     Transition(SENDER, (CLOSE_WAIT,), EV_FIN, LAST_ACK, OBSERVED, "closes after the peer (RFC 9293 3.6)"),
@@ -153,12 +138,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(RECEIVER, (SYN_RECEIVED,), EV_SYN_ACK, ESTABLISHED, INFERRED, "SYN+ACKs crossed"),
     Transition(RECEIVER, (SYN_RECEIVED,), EV_ACK_OF_SYN, ESTABLISHED, INFERRED, "its SYN+ACK was acknowledged"),
     Transition(
-        RECEIVER,
-        (CLOSED, LISTEN),
-        EV_ACK_OF_SYN,
-        ESTABLISHED,
-        INFERRED,
-        "its SYN, not captured, was acknowledged",
+        RECEIVER, (CLOSED, LISTEN), EV_ACK_OF_SYN, ESTABLISHED, INFERRED, "its SYN, not captured, was acknowledged"
     ),
     Transition(RECEIVER, (CLOSED, LISTEN), EV_MIDSTREAM, ESTABLISHED, INFERRED, "in the middle of a connection"),
     Transition(RECEIVER, (SYN_SENT,), EV_PROGRESS, ESTABLISHED, INFERRED, "its SYN was answered, not captured"),
