@@ -38,6 +38,10 @@ FINISHED_KEPT = 16_384
 MAX_HOLES = 32
 #: transitions and retransmissions logged for one flow; beyond it only the last retransmission is updated
 MAX_LOG = 256
+#: Zeek letters kept of one flow: forged SYNs and RSTs add one each
+MAX_HISTORY = 256
+#: different histories shared between flows; real traffic has a few hundred
+MAX_INTERNED = 8_192
 
 CACHE_SLOTS = 1 << 15  # direct-mapped cache before the dict: 256 KiB of pointers, most packets hit it
 
@@ -1774,11 +1778,13 @@ class Tracker:
     @cython.cfunc
     def _letter(self, flow: Flow, sender: End, letter: cython.uint) -> cython.void:
         """Append a Zeek history letter (given in upper case); equal histories share one object."""
+        if len(flow.history) >= MAX_HISTORY:
+            return
         grown: bytes = flow.history + bytes((letter | (32 if sender.side else 0),))
         known: object = self._interned.get(grown)
         if known is None:
             known = grown
-            if len(self._interned) < 65536:
+            if len(self._interned) < MAX_INTERNED:
                 self._interned[grown] = grown
         flow.history = known
 
