@@ -7,7 +7,9 @@ explained. Judges nothing: thresholds belong to the causes.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Hashable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from functools import cached_property
 from typing import TypeVar
 
 from analyzer.findings.view import CaptureView
@@ -31,39 +33,61 @@ SYN_REPEATS_LISTED = 2
 #: one-way traffic counts as a missing direction from this many segments on; fewer may be a stray RST or probe
 ONE_WAY_SEGMENTS = 3
 
+#: flows whose columns are copied out at once: 8 bytes a column each, whatever the size of the capture
+CHUNK_ROWS = 8192
+
 _WAITING_FIN = frozenset(("fin_unacked", "last_ack_missing"))
 
 
 class Listener:
     """Counters of one (host, port)."""
 
-    __slots__ = ("answered", "attempts", "completed", "first_ns", "key", "last_answer_ns", "last_sign_ns", "refused")
+    __slots__ = ("key", "last_sign_ns", "others", "others_completed", "plain")
 
     def __init__(self, key: ListenerKey) -> None:
         self.key = key
-        self.attempts = 0  # flows that begin with a SYN or SYN+ACK
-        self.answered = 0  # of them, those with a SYN+ACK
-        self.completed = 0  # of them, those whose handshake completed and stayed so
-        self.refused = 0
-        self.first_ns = 0  # first packet of the first flow
-        self.last_answer_ns = 0  # its last SYN+ACK
-        self.last_sign_ns = 0  # last packet of any flow in which it sent something
+        self.plain = 0
+        self.others = 0
+        self.others_completed = 0
+        self.last_sign_ns = 0  # last packet of any flow in which it sent something; 0 if it never did
+
+    @property
+    def attempts(self) -> int:
+        """Flows to it that begin with a SYN or SYN+ACK."""
+        return self.plain + self.others
+
+    @property
+    def completed(self) -> int:
+        """Of them, those whose handshake completed and was not contradicted later."""
+        return self.plain + self.others_completed
 
 
 class Source:
     """Counters of one originating host."""
 
-    __slots__ = ("attempts", "completed")
+    __slots__ = ("others", "others_completed", "plain", "spoke")
 
     def __init__(self) -> None:
-        self.attempts = 0
-        self.completed = 0
+        self.plain = 0
+        self.others = 0
+        self.others_completed = 0
+        self.spoke = False  # outside plain connections
+
+    @property
+    def attempts(self) -> int:
+        """Its flows that begin with a SYN or SYN+ACK."""
+        return self.plain + self.others
+
+    @property
+    def completed(self) -> int:
+        """Of them, those whose handshake completed and was not contradicted later."""
+        return self.plain + self.others_completed
 
 
 class Index:
     """What all causes read. Rows are rows of `table`, in order of flow number.
 
-    `unanswered` … `time_wait`: rows by what became of them (a row may be in several). `claim` marks rows as explained;
+    `unanswered` … `duplicated`: rows by what became of them (a row may be in several). `claim` marks rows as explained;
     `free` leaves those out.
     """
 
@@ -73,7 +97,6 @@ class Index:
         self.end_ns = table.end_ns
         self.listeners: dict[ListenerKey, Listener] = {}
         self.sources: dict[Host, Source] = {}
-        self.speaking: set[Host] = set()  # hosts of which at least one segment was captured
         self.unanswered = array("I")  # SYN, and nothing came back
         self.refused = array("I")
         self.unreachable = array("I")
@@ -88,7 +111,6 @@ class Index:
         self.reset = array("I")
         self.half_closed = array("I")
         self.fin_waiting = array("I")  # a FIN repeated, or left without an ACK
-        self.time_wait = array("I")  # an end is in TIME_WAIT when the capture ends
         self.missing = array("I")
         self.one_way = array("I")
         self.duplicates = 0
@@ -103,103 +125,149 @@ class Index:
         self._read()
 
     def _read(self) -> None:
-        table, end_ns = self.table, self.end_ns
-        rows, order = self._rows, self._order
-        listeners, sources, speaking = self.listeners, self.sources, self.speaking
-        time_wait_ns = table.timers.time_wait_ns
-        flags_only = True
-        for row, at in enumerate(order):
-            start = at * WIDTH
-            flow = rows[start : start + WIDTH]
-            bits = flow[_BITS]
-            key = (flow[_R_HI], flow[_R_LO], flow[_R_PORT], flow[_SCOPE])
+        """Plain connections are counted chunk by chunk, everything else is looked at one by one."""
+        order = self._order
+        odd: list[int] = []
+        for first in range(0, len(order), CHUNK_ROWS):
+            odd.extend(self._count_plain(first, min(first + CHUNK_ROWS, len(order))))
+        place = dict(zip(order, range(len(order)), strict=True)) if odd else {}
+        for row in sorted(place[at] for at in odd):
+            self._look_at(row)
+
+    def _count_plain(self, first: int, stop: int) -> Iterator[int]:
+        """Count rows of the facts, by their place there; those that need a closer look come back."""
+        rows, sources, listeners, end_ns = self._rows, self.sources, self.listeners, self.end_ns
+
+        def column(position: int) -> array[int]:
+            return rows[first * WIDTH + position : stop * WIDTH : WIDTH]
+
+        rare: set[int] = set()
+        for position in _RARE:
+            values = column(position)
+            if any(values):
+                rare.update(place for place, value in enumerate(values) if value)
+        flags_only, plain = self.flags_only, 0
+        for place, (key, host, bits, last_ns, half_start, half_end, o_fins, r_fins, o_packets, o_syns) in enumerate(
+            zip(
+                zip(column(_R_HI), column(_R_LO), column(_R_PORT), column(_SCOPE), strict=True),
+                zip(column(_O_HI), column(_O_LO), strict=True),
+                column(_BITS),
+                column(_LAST_NS),
+                column(_HALF_START_NS),
+                column(_HALF_END_NS),
+                column(_O_FINS),
+                column(_R_FINS),
+                column(_O_PACKETS),
+                column(_O_SYNS),
+                strict=True,
+            )
+        ):
+            fins = o_fins + r_fins
+            if (
+                bits & _PLAIN_MASK != _PLAIN
+                or (fins and (fins != 2 or not o_fins or bits & _BOTH_ACKED != _BOTH_ACKED))
+                or (half_start and (half_end or end_ns) - half_start > HALF_CLOSED_LISTED_NS)
+                or place in rare
+            ):
+                yield first + place
+                continue
+            plain += 1
+            if fins:
+                self.both_closed += 1
+            if flags_only:
+                flags_only = o_packets == o_syns + o_fins
             listener = listeners.get(key)
             if listener is None:
                 listener = listeners[key] = Listener(key)
-                listener.first_ns = flow[_FIRST_NS]
-            host = (flow[_O_HI], flow[_O_LO])
+            listener.plain += 1
+            if last_ns > listener.last_sign_ns:
+                listener.last_sign_ns = last_ns
             source = sources.get(host)
             if source is None:
                 source = sources[host] = Source()
-            o_packets, r_packets = flow[_O_PACKETS], flow[_R_PACKETS]
-            if o_packets:
-                speaking.add(host)
-            if r_packets:
-                if flow[_LAST_NS] > listener.last_sign_ns:
-                    if not listener.last_sign_ns:
-                        speaking.add(key[:2])
-                    listener.last_sign_ns = flow[_LAST_NS]
-                if o_packets:
-                    self.two_way += 1
-            if flags_only:
-                flags_only = (
-                    o_packets == flow[_O_SYNS] + flow[_O_SYNACKS] + flow[_O_FINS] + flow[_O_RSTS]
-                    and r_packets == flow[_R_SYNS] + flow[_R_SYNACKS] + flow[_R_FINS] + flow[_R_RSTS]
-                )  # fmt: skip
-            copies = flow[_O_DUPLICATES] + flow[_R_DUPLICATES]
-            if copies:
-                self.duplicates += copies
-                self.duplicated.append(row)
-            if flow[_O_MISSING] or flow[_R_MISSING]:
-                self.missing.append(row)
-            if not (o_packets and r_packets) and (
-                bits & f.COMPLETE or (o_packets + r_packets >= ONE_WAY_SEGMENTS and not bits & _BEGINS)
-            ):
-                self.one_way.append(row)
-            if bits & _BEGINS:
-                listener.attempts += 1
-                source.attempts += 1
-                if bits & f.SYNACK_SEEN:
-                    listener.answered += 1
-                    if flow[_LAST_SYNACK_NS] > listener.last_answer_ns:
-                        listener.last_answer_ns = flow[_LAST_SYNACK_NS]
-                if bits & f.COMPLETE:
-                    if not bits & f.CONTRADICTED:
-                        listener.completed += 1
-                        source.completed += 1
-                    if bits & f.STALE_RST:
-                        self.stale_rst.append(row)
-                    cause = flow[_SYNACK_CAUSE]
-                    if cause:
-                        if cause & f.CAUSE_AFTER_ACK:
-                            self.after_ack.append(row)
-                        elif cause & f.CAUSE_DEFERRED:
-                            self.deferred.append(row)
-                    if flow[_O_SYN_REPEATS] >= SYN_REPEATS_LISTED and not flow[_R_SYNACK_REPEATS]:
-                        self.syn_repeated.append(row)
-                else:
-                    self._incomplete(row, bits, listener)
-                if bits & f.CHALLENGED:
-                    self.challenged.append(row)
-                if bits & f.REUSED:
-                    self.reused.append(row)
-            if bits & f.RESET:
-                self.reset.append(row)
-            o_fins, r_fins = flow[_O_FINS], flow[_R_FINS]
-            if o_fins or r_fins:
-                if o_fins and r_fins:
-                    self.both_closed += 1
-                if (
-                    flow[_HALF_START_NS]
-                    and (flow[_HALF_END_NS] or end_ns) - flow[_HALF_START_NS] > HALF_CLOSED_LISTED_NS
-                ):
-                    self.half_closed.append(row)
-                if (
-                    (o_fins > 1 and flow[_O_REPEATS])
-                    or (r_fins > 1 and flow[_R_REPEATS])
-                    or verdict.close(bits, o_fins, r_fins) in _WAITING_FIN
-                ):
-                    self.fin_waiting.append(row)
-                if (flow[_O_STATE] == states.TIME_WAIT and flow[_O_REFRESH_NS] + time_wait_ns >= end_ns) or (
-                    flow[_R_STATE] == states.TIME_WAIT and flow[_R_REFRESH_NS] + time_wait_ns >= end_ns
-                ):
-                    self.time_wait.append(row)
+            source.plain += 1
         self.flags_only = flags_only
+        self.two_way += plain
 
-    def _incomplete(self, row: int, bits: int, listener: Listener) -> None:
+    def _look_at(self, row: int) -> None:
+        start = self._order[row] * WIDTH
+        flow = self._rows[start : start + WIDTH]
+        bits = flow[_BITS]
+        key = (flow[_R_HI], flow[_R_LO], flow[_R_PORT], flow[_SCOPE])
+        listener = self.listeners.get(key)
+        if listener is None:
+            listener = self.listeners[key] = Listener(key)
+        host = (flow[_O_HI], flow[_O_LO])
+        source = self.sources.get(host)
+        if source is None:
+            source = self.sources[host] = Source()
+        o_packets, r_packets = flow[_O_PACKETS], flow[_R_PACKETS]
+        if o_packets:
+            source.spoke = True
+        if r_packets:
+            if flow[_LAST_NS] > listener.last_sign_ns:
+                listener.last_sign_ns = flow[_LAST_NS]
+            if o_packets:
+                self.two_way += 1
+        if self.flags_only:
+            self.flags_only = (
+                o_packets == flow[_O_SYNS] + flow[_O_SYNACKS] + flow[_O_FINS] + flow[_O_RSTS]
+                and r_packets == flow[_R_SYNS] + flow[_R_SYNACKS] + flow[_R_FINS] + flow[_R_RSTS]
+            )  # fmt: skip
+        copies = flow[_O_DUPLICATES] + flow[_R_DUPLICATES]
+        if copies:
+            self.duplicates += copies
+            self.duplicated.append(row)
+        if flow[_O_MISSING] or flow[_R_MISSING]:
+            self.missing.append(row)
+        if not (o_packets and r_packets) and (
+            bits & f.COMPLETE or (o_packets + r_packets >= ONE_WAY_SEGMENTS and not bits & _BEGINS)
+        ):
+            self.one_way.append(row)
+        if bits & _BEGINS:
+            listener.others += 1
+            source.others += 1
+            if bits & f.COMPLETE:
+                if not bits & f.CONTRADICTED:
+                    listener.others_completed += 1
+                    source.others_completed += 1
+                if bits & f.STALE_RST:
+                    self.stale_rst.append(row)
+                cause = flow[_SYNACK_CAUSE]
+                if cause & f.CAUSE_AFTER_ACK:
+                    self.after_ack.append(row)
+                elif cause & f.CAUSE_DEFERRED:
+                    self.deferred.append(row)
+                if flow[_O_SYN_REPEATS] >= SYN_REPEATS_LISTED and not flow[_R_SYNACK_REPEATS]:
+                    self.syn_repeated.append(row)
+            else:
+                self._incomplete(row, bits)
+            if bits & f.CHALLENGED:
+                self.challenged.append(row)
+            if bits & f.REUSED:
+                self.reused.append(row)
+        if bits & f.RESET:
+            self.reset.append(row)
+        o_fins, r_fins = flow[_O_FINS], flow[_R_FINS]
+        if o_fins or r_fins:
+            self._closed(row, flow, o_fins, r_fins)
+
+    def _closed(self, row: int, flow: array[int], o_fins: int, r_fins: int) -> None:
+        if o_fins and r_fins:
+            self.both_closed += 1
+        start = flow[_HALF_START_NS]
+        if start and (flow[_HALF_END_NS] or self.end_ns) - start > HALF_CLOSED_LISTED_NS:
+            self.half_closed.append(row)
+        if (
+            (o_fins > 1 and flow[_O_REPEATS])
+            or (r_fins > 1 and flow[_R_REPEATS])
+            or verdict.close(flow[_BITS], o_fins, r_fins) in _WAITING_FIN
+        ):
+            self.fin_waiting.append(row)
+
+    def _incomplete(self, row: int, bits: int) -> None:
         kind = verdict.handshake(bits)
         if kind == "refused":
-            listener.refused += 1
             self.refused.append(row)
         elif kind == "aborted":
             self.aborted.append(row)
@@ -210,9 +278,26 @@ class Index:
         elif not bits & f.REPLACED:
             self.unanswered.append(row)
 
+    @cached_property
+    def speaking(self) -> set[Host]:
+        """Hosts of which at least one segment was captured."""
+        spoke = {host for host, source in self.sources.items() if source.plain or source.spoke}
+        return spoke.union(key[:2] for key, listener in self.listeners.items() if listener.last_sign_ns)
+
     def fact(self, row: int, name: str) -> int:
         """One raw fact of a row."""
         return self._rows[self._order[row] * WIDTH + INDEX[name]]
+
+    def facts(self, rows: Iterable[int], name: str) -> list[int]:
+        """One raw fact of many rows: for causes that may meet a million of them."""
+        flat, order, position = self._rows, self._order, INDEX[name]
+        return [flat[order[row] * WIDTH + position] for row in rows]
+
+    def originators(self, rows: Iterable[int]) -> set[Host]:
+        """The originating hosts of rows."""
+        flat, order = self._rows, self._order
+        starts = [order[row] * WIDTH for row in rows]
+        return {(flat[start + _O_HI], flat[start + _O_LO]) for start in starts}
 
     def free(self, rows: Iterable[int]) -> list[int]:
         """Those rows that no cause has explained yet."""
@@ -245,14 +330,9 @@ class Index:
 
     def by(self, key: Callable[[int], Key], rows: Iterable[int]) -> list[tuple[Key, list[int]]]:
         """Rows by a key of each, the largest group first."""
-        groups: dict[Key, list[int]] = {}
+        groups: defaultdict[Key, list[int]] = defaultdict(list)
         for row in rows:
-            name = key(row)
-            group = groups.get(name)
-            if group is None:
-                groups[name] = [row]
-            else:
-                group.append(row)
+            groups[key(row)].append(row)
         return sorted(groups.items(), key=lambda group: -len(group[1]))
 
     def by_listener(self, rows: Iterable[int]) -> list[tuple[ListenerKey, list[int]]]:
@@ -275,12 +355,16 @@ class Index:
 
 
 _BEGINS = f.SYN_SEEN | f.SYNACK_SEEN
+# A plain connection: its handshake is there and done, and nothing is wrong with it.
+_PLAIN = f.SYN_SEEN | f.SYNACK_SEEN | f.COMPLETE
+_PLAIN_MASK = _PLAIN | f.CONTRADICTED | f.RESET | f.STALE_RST | f.CHALLENGED | f.REUSED | f.REPLACED
+_BOTH_ACKED = f.O_FIN_ACKED | f.R_FIN_ACKED
 _BITS = INDEX["bits"]
 _SCOPE = INDEX["scope"]
 _O_HI, _O_LO = INDEX["o_hi"], INDEX["o_lo"]
 _R_HI, _R_LO, _R_PORT = INDEX["r_hi"], INDEX["r_lo"], INDEX["r_port"]
-_FIRST_NS, _LAST_NS = INDEX["first_ns"], INDEX["last_ns"]
-_SYNACK_CAUSE, _LAST_SYNACK_NS = INDEX["synack_cause"], INDEX["last_synack_ns"]
+_LAST_NS = INDEX["last_ns"]
+_SYNACK_CAUSE = INDEX["synack_cause"]
 _HALF_START_NS, _HALF_END_NS = INDEX["half_start_ns"], INDEX["half_end_ns"]
 _O_PACKETS, _R_PACKETS = INDEX["o_packets"], INDEX["r_packets"]
 _O_SYNS, _R_SYNS = INDEX["o_syns"], INDEX["r_syns"]
@@ -291,5 +375,5 @@ _O_DUPLICATES, _R_DUPLICATES = INDEX["o_duplicates"], INDEX["r_duplicates"]
 _O_MISSING, _R_MISSING = INDEX["o_missing"], INDEX["r_missing"]
 _O_REPEATS, _R_REPEATS = INDEX["o_retransmissions"], INDEX["r_retransmissions"]
 _O_SYN_REPEATS, _R_SYNACK_REPEATS = INDEX["o_syn_retransmissions"], INDEX["r_synack_retransmissions"]
-_O_STATE, _R_STATE = INDEX["o_state"], INDEX["r_state"]
-_O_REFRESH_NS, _R_REFRESH_NS = INDEX["o_refresh_ns"], INDEX["r_refresh_ns"]
+# 0 in all but a few flows, which are looked at one by one.
+_RARE = (_SYNACK_CAUSE, _O_SYN_REPEATS, _O_DUPLICATES, _R_DUPLICATES, _O_MISSING, _R_MISSING)

@@ -47,8 +47,7 @@ def _dropped(index: Index) -> Iterator[int]:
         for row in rows:
             if index.fact(row, "o_syn_retransmissions") and not index.fact(row, "bits") & (f.CHALLENGED | f.REUSED):
                 listener = index.listener(row)
-                alive = max(listener.last_answer_ns, listener.last_sign_ns)
-                if listener.completed and alive + SERVES_WITHIN_NS > index.fact(row, "first_ns"):
+                if listener.completed and listener.last_sign_ns + SERVES_WITHIN_NS > index.fact(row, "first_ns"):
                     yield row
 
 

@@ -30,32 +30,30 @@ def look(index: Index) -> Iterator[Finding]:
     """One finding a listener."""
     if FLAGS_ONLY in index.doubts:
         return
-    once = [
-        row
-        for rows in (index.half_open, index.unanswered)
-        for row in index.free(rows)
-        if not index.fact(row, "o_syn_retransmissions")
-    ]
+    once: list[int] = []
+    for rows in (index.free(index.half_open), index.free(index.unanswered)):
+        again = index.facts(rows, "o_syn_retransmissions")
+        once.extend(row for row, repeats in zip(rows, again, strict=True) if not repeats)
     for key, rows in index.by_listener(once):
         if len(rows) < MIN_ABANDONED:
             return
         attempts = index.listeners[key].attempts
-        sudden = len(rows) >= MIN_SUDDEN and len(rows) >= SUDDEN_SHARE * attempts
-        if not sudden:
-            rows = [row for row in rows if _due(index, row)]
-        sources = {index.originator(row) for row in rows}
-        if len(sources) >= MIN_SOURCES and len(rows) >= MIN_SHARE * attempts and _at_once(index, rows) >= MIN_ABANDONED:
-            yield _finding(index, key, rows, len(sources))
+        if not (len(rows) >= MIN_SUDDEN and len(rows) >= SUDDEN_SHARE * attempts):
+            rows = _due(index, rows)
+        sources = len(index.originators(rows))
+        if sources >= MIN_SOURCES and len(rows) >= MIN_SHARE * attempts and _at_once(index, rows) >= MIN_ABANDONED:
+            yield _finding(index, key, rows, sources)
 
 
-def _due(index: Index, row: int) -> bool:
-    """Whether the source had the time to acknowledge or to repeat its SYN, and did neither."""
-    return index.end_ns - index.fact(row, "first_ns") > index.table.timers.cookie_ns
+def _due(index: Index, rows: list[int]) -> list[int]:
+    """Those whose source had the time to acknowledge or to repeat its SYN, and did neither."""
+    latest = index.end_ns - index.table.timers.cookie_ns
+    return [row for row, first in zip(rows, index.facts(rows, "first_ns"), strict=True) if first < latest]
 
 
 def _at_once(index: Index, rows: list[int]) -> int:
     """The most abandoned handshakes that began within the time that one stands."""
-    times = sorted(index.fact(row, "first_ns") for row in rows)
+    times = sorted(index.facts(rows, "first_ns"))
     most = first = 0
     for last, when in enumerate(times):
         while when - times[first] > STANDS_NS:
@@ -66,11 +64,11 @@ def _at_once(index: Index, rows: list[int]) -> int:
 
 def _finding(index: Index, key: ListenerKey, rows: list[int], sources: int) -> Finding:
     listener = index.listeners[key]
-    half_open = [row for row in rows if index.fact(row, "r_synacks")]
-    cookies = sum(1 for row in half_open if _cookie(index, row))
-    dropped = len(rows) - len(half_open)
-    first = min(index.fact(row, "first_ns") for row in rows)
-    last = max(index.fact(row, "first_ns") for row in rows)
+    answered = [row for row, synacks in zip(rows, index.facts(rows, "r_synacks"), strict=True) if synacks]
+    cookies = _cookies(index, answered)
+    dropped = len(rows) - len(answered)
+    times = index.facts(rows, "first_ns")
+    first, last = min(times), max(times)
     clients = [
         row
         for waiting in (index.unanswered, index.syn_repeated)
@@ -80,7 +78,7 @@ def _finding(index: Index, key: ListenerKey, rows: list[int], sources: int) -> F
     evidence = [
         f"{wording.many(len(rows), 'handshake')} from {sources:,} sources within {wording.span(last - first)}, none"
         f" finished and no SYN repeated; {wording.many(listener.completed, 'other handshake')} completed",
-        f"{wording.many(len(half_open) - cookies, 'SYN+ACK')} repeated or due (a queue entry each), {cookies:,} sent"
+        f"{wording.many(len(answered) - cookies, 'SYN+ACK')} repeated or due (a queue entry each), {cookies:,} sent"
         f" once and never again (SYN cookies), {wording.many(dropped, 'SYN')} not answered at all",
     ]
     if cookies:
@@ -100,7 +98,7 @@ def _finding(index: Index, key: ListenerKey, rows: list[int], sources: int) -> F
         CAUSE.name,
         rows,
         severity="warning" if cookies and not clients else "critical",
-        confidence="high" if half_open else "medium",
+        confidence="high" if answered else "medium",
         summary=f"SYN flood on {wording.listener(key)} from {sources:,} sources; {answer}",
         evidence=evidence,
         confirm="on the server `ss -nt state syn-recv | wc -l`, and `nstat -az TcpExtSyncookiesSent"
@@ -115,11 +113,11 @@ def _finding(index: Index, key: ListenerKey, rows: list[int], sources: int) -> F
     )
 
 
-def _cookie(index: Index, row: int) -> bool:
-    return (
-        not index.fact(row, "r_synack_retransmissions")
-        and index.end_ns - index.fact(row, "last_synack_ns") > index.table.timers.cookie_ns
-    )
+def _cookies(index: Index, rows: list[int]) -> int:
+    """How many SYN+ACKs were never sent again although that was due: their sender kept no state."""
+    latest = index.end_ns - index.table.timers.cookie_ns
+    repeats, sent = index.facts(rows, "r_synack_retransmissions"), index.facts(rows, "last_synack_ns")
+    return sum(1 for again, when in zip(repeats, sent, strict=True) if not again and when < latest)
 
 
 CAUSE = Cause(

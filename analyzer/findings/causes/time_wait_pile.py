@@ -6,13 +6,15 @@ each blocks a local port towards one service for a minute.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from itertools import compress
 
 from analyzer.findings import wording
 from analyzer.findings.finding import Cause, Finding
 from analyzer.findings.index import Host, Index
 from analyzer.findings.kernel import advise
-from analyzer.findings.making import make, places
+from analyzer.findings.making import make
 from analyzer.tcp import states
 
 #: below this nobody notices
@@ -25,27 +27,23 @@ MIN_PORT_SHARE = 0.5
 
 def look(index: Index) -> Iterator[Finding]:
     """One finding a side and service."""
-    if len(index.time_wait) < MIN_PILE:
-        return
-
-    def pile(row: int) -> tuple[Host | None, Host, int]:
-        client = index.originator(row) if index.fact(row, "o_state") == states.TIME_WAIT else None
-        return client, index.responder(row), index.fact(row, "r_port")
-
-    groups = [group for group in index.by(pile, index.time_wait) if len(group[1]) >= MIN_PILE]
-    for key, rows, _ in places(groups):
-        if key is None:
-            continue
-        client, server, port = key
-        used = len({index.fact(row, "o_port") for row in rows})
+    piles = [
+        (side, key, count) for side in ("o_", "r_") for key, count in _count(index, side).items() if count >= MIN_PILE
+    ]
+    piles.sort(key=lambda pile: -pile[2])
+    for side, key, _ in piles[: wording.MAX_PLACES]:
+        group = _rows(index, side, key)
+        client: Host | None = (key[0], key[1]) if side == "o_" else None
+        server, port = (key[-3], key[-2]), key[-1]
+        used = len({index.fact(row, "o_port") for row in group})
         service = wording.endpoint(server, port)
         if client is None:
-            summary = f"{wording.many(len(rows), 'socket')} in TIME_WAIT at {service}: the server closes first"
+            summary = f"{wording.many(len(group), 'socket')} in TIME_WAIT at {service}: the server closes first"
             evidence = ["incoming connections: TIME_WAIT blocks no port there and costs little memory"]
             severity = "info"
         else:
             summary = (
-                f"{wording.host(client)} holds {wording.many(len(rows), 'port')} to {service} in TIME_WAIT:"
+                f"{wording.host(client)} holds {wording.many(len(group), 'port')} to {service} in TIME_WAIT:"
                 " the client closes first"
             )
             evidence = [f"{used:,} of the 28,232 local ports that the default range has for this service"]
@@ -56,7 +54,7 @@ def look(index: Index) -> Iterator[Finding]:
         yield make(
             index,
             CAUSE.name,
-            rows,
+            group,
             severity=severity,
             confidence="high",
             summary=summary,
@@ -73,6 +71,31 @@ def look(index: Index) -> Iterator[Finding]:
             ),
             claim=False,
         )
+
+
+def _count(index: Index, side: str) -> Counter[tuple[int, ...]]:
+    """Ends in TIME_WAIT when the capture ends, by service and, on the client's side, by client."""
+    return Counter(compress(_keys(index, side), _waiting(index, side)))
+
+
+def _rows(index: Index, side: str, wanted: tuple[int, ...]) -> list[int]:
+    places = enumerate(zip(_keys(index, side), _waiting(index, side), strict=True))
+    found = {place for place, (key, waiting) in places if waiting and key == wanted}
+    return [row for row, place in enumerate(index.table.order) if place in found]
+
+
+def _keys(index: Index, side: str) -> Iterator[tuple[int, ...]]:
+    names = ("o_hi", "o_lo", "r_hi", "r_lo", "r_port") if side == "o_" else ("r_hi", "r_lo", "r_port")
+    return zip(*(index.table.facts.column(name) for name in names), strict=True)
+
+
+def _waiting(index: Index, side: str) -> list[bool]:
+    since = index.end_ns - index.table.timers.time_wait_ns
+    column = index.table.facts.column
+    return [
+        state == states.TIME_WAIT and refreshed >= since
+        for state, refreshed in zip(column(side + "state"), column(side + "refresh_ns"), strict=True)
+    ]
 
 
 CAUSE = Cause(
