@@ -21,6 +21,7 @@ COMMANDS = {
     "report": "what is wrong, in order of weight, then the three lists",
     "flows": "one row a connection: table, jsonl, csv, parquet or zeek",
     "states": "the socket tables of the hosts at a moment",
+    "show": "one connection, packet by packet, with both endpoint states",
     "completion": "the shell's completion script",
 }
 
