@@ -14,6 +14,7 @@ from typing import Any
 
 import pure
 import pytest
+
 from analyzer.cli import HOT_MODULES
 
 #: what HANDSHAKE_WITHOUT may name → the reasons for a skip that its lack excuses
