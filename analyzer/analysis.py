@@ -40,7 +40,7 @@ def read(
 
     Raises an `analyzer.errors.AnalyzerError` where nothing can be read; damage on the way is in `.capture`.
     """
-    sources = list(source) if isinstance(source, (list, tuple)) else [source]
+    sources: list[Source] = list(source) if isinstance(source, (list, tuple)) else [source]  # type: ignore[list-item]
     options = Options(by_vlan=by_vlan, by_tunnel=by_tunnel, max_flows=max_flows, keep_transitions=True)
     return Analysis(run(sources, options, progress=progress), timers=timers)
 
@@ -122,4 +122,3 @@ class Analysis:
         from analyzer.dataframes import frame
 
         return frame(self.table, rows)
-

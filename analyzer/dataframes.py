@@ -44,7 +44,9 @@ def frame(table: FlowTable, rows: Sequence[int], names: Iterable[str] = NAMES) -
 def positions(table: FlowTable, rows: Sequence[int]) -> numpy.ndarray:
     """Where the rows stand in the facts."""
     order = numpy.asarray(table.order, dtype=numpy.int64)
-    return order if isinstance(rows, range) and len(rows) == len(table) else order[numpy.asarray(rows, dtype=numpy.int64)]
+    return (
+        order if isinstance(rows, range) and len(rows) == len(table) else order[numpy.asarray(rows, dtype=numpy.int64)]
+    )
 
 
 def _typed(column: Column, values: Any) -> Any:

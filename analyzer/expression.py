@@ -42,16 +42,18 @@ def matching(table: FlowTable, rows: Sequence[int], text: str) -> list[int]:
     for placeholder in values.given:
         query = query.replace(placeholder, "@" + placeholder)
     try:
-        found = data.eval(query, engine="python", local_dict=values.given, global_dict={})
+        found: Any = data.eval(query, engine="python", local_dict=values.given, global_dict={})
+        chosen = found.fillna(False).astype(bool).tolist() if _is_truth(found) else None
     except Exception as error:
         raise UsageError(f"--where: {_one_line(error)} in {text!r}") from None
-    try:
-        chosen = found.fillna(False).astype(bool).tolist() if hasattr(found, "fillna") else None
-    except (TypeError, ValueError):
-        chosen = None
-    if chosen is None or getattr(found, "dtype", None) not in ("bool", "boolean"):
+    if chosen is None:
         raise UsageError(f"--where: {text!r} is not true or false for a flow; compare a column, as 'syn_count > 1'")
     return [row for row, belongs in zip(rows, chosen, strict=True) if belongs]
+
+
+def _is_truth(found: Any) -> bool:
+    """Whether an expression gave true or false a flow (object: a text column, in which some have no value)."""
+    return str(getattr(found, "dtype", "")) in ("bool", "boolean", "object")
 
 
 def parse(text: str) -> ast.Expression:
@@ -144,7 +146,7 @@ def near(name: str) -> str:
 
     of = [column.name for column in BY_NAME.values() if name in column.words]
     if of:
-        return f", but {of[0]} has that value: {of[0]} == \"{name}\""
+        return f', but {of[0]} has that value: {of[0]} == "{name}"'
     close = get_close_matches(name, NAMES, n=4, cutoff=0.5) or [other for other in NAMES if name and name in other][:4]
     if close:
         return f"; near it: {', '.join(close)}"
@@ -173,7 +175,7 @@ class _Values(ast.NodeTransformer):
         while self._prefix in text:
             self._prefix += "_"
 
-    def visit_Compare(self, node: ast.Compare) -> ast.AST:  # noqa: N802
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
         kinds = {
             BY_NAME[part.id].kind
             for part in (node.left, *node.comparators)
@@ -190,14 +192,16 @@ class _Values(ast.NodeTransformer):
             return node
         import pandas
 
+        given: Any = node.value
+        value: Any
         try:
             if kind == "time":
-                value = pandas.Timestamp(node.value)
+                value = pandas.Timestamp(given)
                 value = value.tz_localize("UTC") if value.tzinfo is None else value
             else:
-                value = pandas.Timedelta(node.value)
+                value = pandas.Timedelta(given)
         except (ValueError, OverflowError) as error:
-            raise UsageError(f"--where: {node.value!r} is no {kind}: {_one_line(error)}") from None
+            raise UsageError(f"--where: {given!r} is no {kind}: {_one_line(error)}") from None
         placeholder = f"{self._prefix}{len(self.given)}_"
         self.given[placeholder] = value
         return ast.copy_location(ast.Name(placeholder, ast.Load()), node)

@@ -32,6 +32,7 @@ _LETTERS = (
     *((s.FIN, "F"), (s.SYN, "S"), (s.RST, "R"), (s.PSH, "P"), (s.ACK, "."), (s.URG, "U"), (s.ECE, "E")),
     *((s.CWR, "W"), (s.AE, "e")),
 )
+_PLAIN = s.ACK | s.SYN | s.FIN | s.RST
 _SYNCHRONIZED = frozenset(range(states.ESTABLISHED, states.TIME_WAIT + 1))
 _GONE = frozenset((states.CLOSED, states.TIME_WAIT))
 _FIN_ACKED = frozenset(
@@ -187,9 +188,7 @@ def _segments(
         segment
         for segment in kept
         if (
-            segment["packet"] in moved
-            if segment["kind"] == ICMP_ERROR
-            else assignments.get(segment["packet"]) == first
+            segment["packet"] in moved if segment["kind"] == ICMP_ERROR else assignments.get(segment["packet"]) == first
         )
     ]
 
@@ -231,7 +230,9 @@ def _climb(
         if not closed and all(state in _GONE for state in reached) and _ends_it(segment, here):
             closed = True
             rung.marks.append("reset" if segment["flags"] & s.RST else "closed")
-        rung.reasons.extend(f"{ENDS[entry.side]}: {states.REASONS[entry.reason]}" for entry in here)
+        rung.reasons.extend(
+            f"{ENDS[entry.side]}: {states.REASONS[entry.reason]}" for entry in here if entry.reason not in _REPEATS
+        )
         yield rung
 
 
@@ -250,9 +251,7 @@ def _closing(here: Sequence[timeline.Entry], entries: Sequence[timeline.Entry]) 
     """FINs that this segment acknowledges, and assumptions made here that a later segment takes back."""
     for entry in here:
         if entry.withdrawn:
-            later = next(
-                (other for other in entries if other.side == entry.side and other.packet > entry.packet), None
-            )
+            later = next((other for other in entries if other.side == entry.side and other.packet > entry.packet), None)
             by = f" by packet {later.packet}" if later else ""
             yield f"assumed {ENDS[entry.side]} {states.STATES[entry.state]}, taken back{by}"
         elif entry.reason in _FIN_ACKED:
@@ -314,13 +313,12 @@ class _Repeats:
             yield "duplicate of the capture"
         elif any(entry.reason in _REPEATS and entry.side == side for entry in here):
             yield next(states.REASONS[e.reason] for e in here if e.reason in _REPEATS and e.side == side)
+        elif reached[side] in _SYNCHRONIZED and highest is not None and _is_keep_alive(segment, highest):
+            yield "keep-alive"
         elif again and not flags & s.SYN:
             yield "retransmission"
-        elif size <= 1 and not carries - size and highest is not None and flags & s.ACK and not flags & s.RST:
-            if _distance(segment["seq"], highest) == 1 and reached[side] in _SYNCHRONIZED:
-                yield "keep-alive"
-        if bits & f.CHALLENGED and side == 1 and reached[0] == states.SYN_SENT and flags & (s.ACK | s.SYN) == s.ACK:
-            yield "challenge ACK (RFC 5961)" if not flags & s.RST else "RST"
+        if bits & f.CHALLENGED and side == 1 and reached[0] == states.SYN_SENT and flags & _PLAIN == s.ACK:
+            yield "challenge ACK (RFC 5961)"
         if not segment["window"] and flags & s.ACK and not flags & (s.RST | s.SYN | s.FIN):
             yield "zero window"
         if carries and (highest is None or _distance(highest, end) > 0 or flags & s.SYN):
@@ -333,6 +331,11 @@ def _distance(start: int, end: int) -> int:
     """How far `end` lies behind `start` in sequence space, modulo 2**32; negative where it lies before it."""
     apart = (end - start) & _M32
     return apart - (1 << 32) if apart >> 31 else apart
+
+
+def _is_keep_alive(segment: dict[str, int], highest: int) -> bool:
+    """RFC 9293 section 3.8.4: one byte behind what was sent, with nothing or one byte in it."""
+    return segment["payload"] <= 1 and segment["flags"] & _PLAIN == s.ACK and (highest - segment["seq"]) & _M32 == 1
 
 
 def _is_copy(segment: dict[str, int], other: dict[str, int]) -> bool:

@@ -68,7 +68,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     for name, line in COMMANDS.items():
         module = import_module(f"{__name__}.{name}") if command in (None, name) else None
         below = commands.add_parser(
-            name, help=line, description=module.__doc__.split("\n\n")[0] if module else line, allow_abbrev=False
+            name, help=line, description=(module and module.__doc__) or line, allow_abbrev=False
         )
         if module:
             module.configure(below)

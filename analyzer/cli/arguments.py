@@ -32,7 +32,7 @@ def add_captures(parser: argparse.ArgumentParser) -> None:
         "captures",
         nargs="+",
         metavar="FILE",
-        help="captures, read in time order as one: files, directories or patterns of rotated files; - is standard input",
+        help="captures, read in time order as one: files, directories, patterns of rotated files; - is standard input",
     )
     complete_as(action, "file")
 
@@ -45,7 +45,9 @@ def complete_as(action: argparse.Action, kind: str) -> None:
 def add_narrowing(parser: argparse.ArgumentParser, *, host: bool = True, where: bool = True) -> None:
     """--from, --to, --host, --port, --where: which flows are shown; tracking sees the whole capture."""
     group = parser.add_argument_group("narrow down", "what is shown; the whole capture is analyzed all the same")
-    group.add_argument("--from", dest="from_ns", type=time_argument, metavar="TIME", help=f"nothing older: {TIME_WORDS}")
+    group.add_argument(
+        "--from", dest="from_ns", type=time_argument, metavar="TIME", help=f"nothing older: {TIME_WORDS}"
+    )
     group.add_argument("--to", dest="to_ns", type=time_argument, metavar="TIME", help="nothing younger")
     if host:
         group.add_argument(
@@ -54,7 +56,7 @@ def add_narrowing(parser: argparse.ArgumentParser, *, host: bool = True, where: 
             default=[],
             type=_host,
             metavar="ADDR",
-            help="connections that have this address, or one of this network (10.0.0.0/8), at either end; may be repeated",
+            help="connections with this address (or one of a network, as 10.0.0.0/8) at either end; may be repeated",
         )
     group.add_argument(
         "--port",
@@ -62,7 +64,7 @@ def add_narrowing(parser: argparse.ArgumentParser, *, host: bool = True, where: 
         default=[],
         type=_port,
         metavar="PORT",
-        help="connections that have this port at either end; may be repeated",
+        help="connections with this port at either end; may be repeated",
     )
     if where:
         group.add_argument(
@@ -80,7 +82,10 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--by-vlan", action="store_true", help="the same 4-tuple on another VLAN is another connection")
     group.add_argument("--by-tunnel", action="store_true", help="the same 4-tuple in another tunnel is another one")
     group.add_argument(
-        "--max-flows", type=_count, metavar="N", help="connections held at once at most; the oldest half-open leave first"
+        "--max-flows",
+        type=_count,
+        metavar="N",
+        help="connections held at once at most; the oldest half-open leave first",
     )
     defaults = Timers()
     for option, field, what in _TIMERS:

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import BinaryIO, TextIO, cast
+from typing import BinaryIO, TextIO
 
 from analyzer.errors import OutputError, UsageError
 
@@ -17,7 +17,7 @@ from analyzer.errors import OutputError, UsageError
 @contextmanager
 def text_output(path: str | None, inputs: Sequence[str]) -> Iterator[TextIO]:
     """A stream of text to `path`, or standard output. Raises OutputError."""
-    if path in (None, "-"):
+    if path is None or path == "-":
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(newline="")
         yield sys.stdout
@@ -34,14 +34,14 @@ def text_output(path: str | None, inputs: Sequence[str]) -> Iterator[TextIO]:
 @contextmanager
 def binary_output(path: str | None, inputs: Sequence[str]) -> Iterator[BinaryIO]:
     """The same for bytes; a terminal is refused."""
-    if path in (None, "-"):
+    if path is None or path == "-":
         if sys.stdout.isatty():
             raise UsageError("this format is binary: name a file with -o OUT")
         sys.stdout.flush()
         yield sys.stdout.buffer
         return
     check_output(path, inputs)
-    path = os.path.realpath(cast(str, path))
+    path = os.path.realpath(path)
     try:
         if os.path.exists(path) and not os.path.isfile(path):
             with open(path, "wb") as special:
@@ -74,9 +74,9 @@ def _appearing(path: str) -> Iterator[BinaryIO]:
 
 def check_output(path: str | None, inputs: Sequence[str]) -> None:
     """Raise OutputError where `path` cannot take a result, or is one of the captures that are read."""
-    if path in (None, "-"):
+    if path is None or path == "-":
         return
-    path = os.path.realpath(cast(str, path))
+    path = os.path.realpath(path)
     folder = os.path.dirname(path)
     if os.path.isdir(path):
         raise OutputError(f"{path} is a directory; name a file")

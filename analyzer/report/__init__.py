@@ -1,1 +1,1 @@
-"""What an analysis is turned into: documents for programs, text for people. A reporter a file; none computes verdicts."""
+"""What an analysis is turned into: documents for programs and text for people, a reporter a file."""

@@ -59,7 +59,9 @@ def weaknesses(result: Result, table: FlowTable) -> list[str]:
         found.append(f"{_packets(dropped)} dropped while capturing: what was dropped looks like what was never sent.")
     cut = result.skipped.get("truncated_tcp", 0)
     if cut:
-        found.append(f"{_packets(cut)} cut before the TCP flags by the snap length and not analyzed; capture with -s 0.")
+        found.append(
+            f"{_packets(cut)} cut before the TCP flags by the snap length and not analyzed; capture with -s 0."
+        )
     evicted = result.tracker["evicted_embryonic"] + result.tracker["evicted_other"]
     if evicted:
         found.append(f"{evicted} connections left the tracker early because too many were open at once (--max-flows).")
@@ -70,7 +72,9 @@ def _of_flows(table: FlowTable) -> list[str]:
     found = []
     directions = _directions(table)
     if directions["both"] == 0 and len(table) >= LEAST_FLOWS:
-        found.append("Only one direction was captured: what the other end did is inferred, and no answer proves nothing.")
+        found.append(
+            "Only one direction was captured: what the other end did is inferred, and no answer proves nothing."
+        )
     missing = sum(table.raw("o_missing")) + sum(table.raw("r_missing"))
     if missing:
         found.append(f"{missing} runs of data were acknowledged and never captured: the capture has gaps.")

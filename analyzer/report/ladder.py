@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from analyzer.flows.columns import record
 from analyzer.flows.table import FlowTable
 from analyzer.ladder import ENDS, Rung, State
-from analyzer.report import words
+from analyzer.report import grid, words
 from analyzer.report.escape import printable
 from analyzer.report.style import Style
 from analyzer.tcp import states
@@ -50,7 +50,7 @@ def _plain(rung: Rung) -> dict[str, Any]:
 
 def write(out: TextIO, table: FlowTable, row: int, rungs: Sequence[Rung], *, everything: bool) -> None:
     """The ladder; long flows are cut in the middle unless `everything`."""
-    style = Style.of(out)
+    style, width = Style.of(out), grid.width_of(out)
     flow = record(table, row)
     for line in _head(flow):
         out.write(line + "\n")
@@ -62,19 +62,20 @@ def write(out: TextIO, table: FlowTable, row: int, rungs: Sequence[Rung], *, eve
     clocks = [_when(rungs, number) for number in range(len(rungs))]
     clocks = [*clocks[:HEAD], *clocks[-TAIL:]] if left_out else clocks
     time_wide = max((len(clock) for clock in clocks), default=0)
-    out.write(
-        style.faint(
-            f"{'#':>{numbers}}  {'time (UTC)':<{time_wide}}  {'originator':<{_STATE}}  {'':<{wide}}  {'responder':<{_STATE}}".rstrip()
-        )
-        + "\n"
-    )
+    heading = f"{'#':>{numbers}}  {'time (UTC)':<{time_wide}}  {'originator':<{_STATE}}  {'':<{wide}}  responder"
+    out.write(style.faint(heading) + "\n")
     for number, (rung, clock, text) in enumerate(zip(shown, clocks, texts, strict=True)):
         if left_out and number == HEAD:
             out.write(style.faint(f"… {left_out:,} segments left out; --all shows them") + "\n")
         left, right = (_state(state) for state in rung.ends)
         line = f"{rung.packet:>{numbers}}  {clock:<{time_wide}}  {left:<{_STATE}}  {text:<{wide}}  {right:<{_STATE}}"
-        notes = [style.strong(f"◀ {'; '.join(rung.marks)}")] if rung.marks else []
-        notes += [style.faint(f"[{'; '.join(rung.reasons)}]")] if rung.reasons else []
+        marks = f"◀ {'; '.join(rung.marks)}" if rung.marks else ""
+        reasons = f"[{'; '.join(rung.reasons)}]" if rung.reasons else ""
+        if width is not None and len(f"{line}  {marks}  {reasons}") > width:
+            reasons = ""
+        notes = [
+            note for note in (style.strong(marks) if marks else "", style.faint(reasons) if reasons else "") if note
+        ]
         out.write(f"{line}  {'  '.join(notes)}".rstrip() + "\n")
     out.write(_end(table, row, flow, rungs) + "\n")
 
@@ -94,7 +95,9 @@ def _head(flow: dict[str, Any]) -> list[str]:
     offers = [f"the {end} {offer}" for end in ENDS if (offer := _offer(flow, end))]
     if offers:
         lines.append(f"SYN options: {'; '.join(offers)}")
-    lines.append("States are those after the segment; in parentheses where they are inferred.")
+    lines.append(
+        "States are those after the segment, in parentheses where they are inferred; numbers as tcpdump shows them."
+    )
     lines.append("")
     return lines
 

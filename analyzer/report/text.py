@@ -10,7 +10,9 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from analyzer.flows import columns
 from analyzer.flows.columns import record
+from analyzer.flows.table import FlowTable
 from analyzer.report import grid, words
 from analyzer.report.escape import printable
 from analyzer.report.style import Style
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 LISTED = 20
 #: lines of evidence a finding shows; --json has all
 EVIDENCE = 6
+#: a display filter longer than this is left to --json: nobody reads it, it is copied
+FILTER_LENGTH = 200
 #: reasons for frames without TCP that are named in a line
 REASONS_NAMED = 3
 #: lines are folded here where no terminal says otherwise
@@ -40,8 +44,8 @@ _NEEDED = (
 def write(out: TextIO, analysis: Analysis) -> None:
     """Write the report, in colour where `out` is a terminal that wants it."""
     style = Style.of(out)
-    width = min(grid.width_of(out) or WIDTH, max(WIDTH, 1))
-    for line in _lines(analysis, style, width, grid.width_of(out)):
+    terminal = grid.width_of(out)
+    for line in _lines(analysis, style, min(terminal or WIDTH, WIDTH), terminal):
         out.write(line + "\n")
 
 
@@ -49,42 +53,55 @@ def _lines(analysis: Analysis, style: Style, width: int, table_width: int | None
     yield from _health(analysis, style, width)
     if not len(analysis.table):
         return
-    lists = analysis.lists
-    findings = analysis.findings
     if not analysis.rows:
         yield "No connection matches what the report was narrowed down to."
         return
+    lists, findings = analysis.lists, analysis.findings
     wrong = [finding for finding in findings if finding.severity in _WRONG]
+    noted = [finding for finding in findings if finding.severity not in _WRONG]
     if not wrong and not lists.incomplete_handshakes and not lists.half_closed and not lists.synack_retransmissions:
         yield style.good(_clean(analysis))
-        if not findings:
-            return
-    else:
-        yield _counts(analysis)
-    for number, finding in enumerate(findings, 1):
+        yield from _folded(_nothing_else(noted), width, "  ")
+        return
+    yield from _folded(f"Handshakes: {_counted(lists.handshake)}. Closes: {_counted(lists.close)}.", width, "  ")
+    for number, finding in enumerate(wrong, 1):
         yield ""
         yield from _finding(number, finding, style, width)
+    if noted:
+        yield ""
+        yield style.strong("Also noted")
+        for finding in noted:
+            yield from _folded(f"  · {printable(finding.summary)} ({finding.name})", width, "    ")
+    rows = _fairly(analysis.table, lists.incomplete_handshakes)
+    where = "handshake not in ['complete', 'midstream']"
+    yield from _list(analysis, style, table_width, "Incomplete handshakes", where, rows, _incomplete)
+    rows = sorted(lists.half_closed, key=lambda row: analysis.table.fact(row, "half_start_ns"))
     yield from _list(
-        analysis,
-        style,
-        table_width,
-        "Incomplete handshakes",
-        "handshake not in ['complete', 'midstream']",
-        lists.incomplete_handshakes,
-        _incomplete,
+        analysis, style, table_width, "Half-closed connections", "close == 'half_closed'", rows, _half_closed
     )
-    yield from _list(
-        analysis, style, table_width, "Half-closed connections", "close == 'half_closed'", lists.half_closed, _half_closed
-    )
-    yield from _list(
-        analysis,
-        style,
-        table_width,
-        "SYN+ACKs sent again",
-        "synack_retransmissions > 0",
-        lists.synack_retransmissions,
-        _synack_again,
-    )
+    rows = lists.synack_retransmissions
+    where = "synack_retransmissions > 0"
+    yield from _list(analysis, style, table_width, "SYN+ACKs sent again", where, rows, _synack_again)
+
+
+def _fairly(table: FlowTable, rows: Sequence[int]) -> list[int]:
+    """`rows` with some of every verdict among the first `LISTED`, the verdicts that say most in front."""
+    by_verdict: dict[str, list[int]] = {word: [] for word in _BY_WEIGHT}
+    for row in rows:
+        by_verdict[columns.handshake(table, row)].append(row)
+    groups = [group for group in by_verdict.values() if group]
+    room, share = LISTED, dict.fromkeys(range(len(groups)), 0)
+    while room and any(share[place] < len(group) for place, group in enumerate(groups)):
+        for place, group in enumerate(groups):
+            if room and share[place] < len(group):
+                share[place] += 1
+                room -= 1
+    first = [row for place, group in enumerate(groups) for row in group[: share[place]]]
+    return first + [row for place, group in enumerate(groups) for row in group[share[place] :]]
+
+
+#: what points at a fault of its own before what a peer may have meant
+_BY_WEIGHT = ("ack_ignored", "half_open", "unanswered", "unreachable", "refused", "aborted")
 
 
 def _health(analysis: Analysis, style: Style, width: int) -> Iterator[str]:
@@ -97,7 +114,8 @@ def _health(analysis: Analysis, style: Style, width: int) -> Iterator[str]:
     if not len(analysis.table):
         yield f"{line}, none of them TCP{_skipped(capture)}."
     else:
-        yield f"{line}; {words.many(capture['segments'], 'TCP segment')}, {words.many(len(analysis.table), 'connection')}"
+        tcp = f"{words.many(capture['segments'], 'TCP segment')}, {words.many(len(analysis.table), 'connection')}"
+        yield f"{line}; {tcp}."
     for sentence in (*capture["notes"], *capture["weakened_by"]):
         yield from _folded(f"! {printable(sentence)}", width, "  ", style.warn)
 
@@ -110,15 +128,22 @@ def _skipped(capture: dict[str, Any]) -> str:
 
 
 def _clean(analysis: Analysis) -> str:
-    """The whole judgement of a capture without fault, on two lines."""
+    """That there is no fault, and how the connections went."""
     lists = analysis.lists
-    complete, midstream = lists.handshake.get("complete", 0), lists.handshake.get("midstream", 0)
-    parts = [f"{complete:,} completed" if complete else "", f"{midstream:,} older than the capture" if midstream else ""]
-    ends = [f"{count:,} {_ENDS.get(word, word)}" for word, count in lists.close.items()]
+    midstream = lists.handshake.get("midstream", 0)
+    ends = ", ".join(f"{count:,} {_ENDS[word]}" for word, count in lists.close.items())
+    older = f", {midstream:,} older than the capture" if midstream else ""
     return (
-        f"Clean: every handshake completed ({', '.join(part for part in parts if part)}); {', '.join(ends)}.\n"
-        "No half-closed connection, no SYN+ACK sent again, nothing that calls for action."
+        f"Clean: {lists.handshake.get('complete', 0):,} of {len(analysis.rows):,} handshakes completed{older}; {ends}."
     )
+
+
+def _nothing_else(noted: Sequence[Finding]) -> str:
+    """The last line of a clean report, with what is worth knowing and calls for nothing."""
+    text = "No incomplete handshake, no half-closed connection, no SYN+ACK sent again."
+    if noted:
+        text += f" Noted: {'; '.join(printable(finding.summary) for finding in noted)}."
+    return text
 
 
 _ENDS = {
@@ -132,11 +157,8 @@ _ENDS = {
 }
 
 
-def _counts(analysis: Analysis) -> str:
-    lists = analysis.lists
-    handshakes = ", ".join(f"{count:,} {word.replace('_', ' ')}" for word, count in lists.handshake.items())
-    closes = ", ".join(f"{count:,} {word.replace('_', ' ')}" for word, count in lists.close.items())
-    return f"Handshakes: {handshakes}\nCloses: {closes}"
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {word.replace('_', ' ')}" for word, count in counts.items())
 
 
 def _finding(number: int, finding: Finding, style: Style, width: int) -> Iterator[str]:
@@ -148,22 +170,20 @@ def _finding(number: int, finding: Finding, style: Style, width: int) -> Iterato
         yield from _folded(f"   · {printable(line)}", width, "     ")
     if len(finding.evidence) > EVIDENCE:
         yield f"   · … {len(finding.evidence) - EVIDENCE} more with --json"
-    for label, text in (("do", finding.advice), ("confirm", finding.confirm), ("Wireshark", finding.wireshark_filter)):
+    for label, text in (("do", finding.advice), ("confirm", finding.confirm)):
         if text:
-            fold = width if label != "Wireshark" else 0
-            yield from _folded(f"   {label}: {printable(text)}", fold, "     ")
+            yield from _folded(f"   {label}: {printable(text)}", width, "     ")
+    if finding.wireshark_filter and len(finding.wireshark_filter) <= FILTER_LENGTH:
+        yield f"   Wireshark: {printable(finding.wireshark_filter)}"
+    elif finding.flows:
+        yield f"   look: handshake show FILE {finding.flows[0]} (--json has all flows and a Wireshark filter)"
 
 
 def _folded(text: str, width: int, indent: str, paint: Callable[[str], str] = str) -> Iterator[str]:
-    """`text` on lines of `width`; 0: on one line, which can be copied."""
-    if not width:
-        yield paint(text)
-        return
+    """`text` on lines of `width`."""
     yield from map(
         paint, textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
     )
-
-
 
 
 def _list(
@@ -197,7 +217,7 @@ def _list(
     for line in lines[1:]:
         yield "  " + line
     if len(rows) > LISTED:
-        yield style.faint(f"  … and {len(rows) - LISTED:,} more: handshake flows FILE --where \"{where}\"")
+        yield style.faint(f'  … and {len(rows) - LISTED:,} more: handshake flows FILE --where "{where}"')
 
 
 _NUMBERS = frozenset(("flow", "SYNs", "SYN+ACKs", "over", "for", "bytes since", "times"))

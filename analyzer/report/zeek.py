@@ -51,7 +51,7 @@ _UID_DIGITS = 17
 _MAX_SECOND = 253_402_300_799
 
 
-def write(out: TextIO, table: FlowTable, rows: Sequence[int], names: Sequence[str]) -> None:  # noqa: ARG001
+def write(out: TextIO, table: FlowTable, rows: Sequence[int], names: Sequence[str]) -> None:
     """Write the flows in `rows`; the fields are Zeek's, whatever `names` asks for."""
     stamp = _stamp(table.end_ns)
     out.write("#separator \\x09\n#set_separator\t,\n#empty_field\t(empty)\n#unset_field\t-\n#path\tconn\n")
