@@ -5,8 +5,6 @@ Owns names, types, words and how each value follows from the facts. Adding a col
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from typing import Any
 from analyzer import segments as s
 from analyzer.flows import facts as f
 from analyzer.flows import verdict, zeek
+from analyzer.flows.facts import INDEX
 from analyzer.flows.table import FlowTable
 from analyzer.tcp import states
 
@@ -52,6 +51,9 @@ def address_bytes(high: int, low: int, ipv6: bool) -> bytes:
 
 def community_id(a: tuple[bytes, int], b: tuple[bytes, int]) -> str:
     """Community ID v1 of a TCP flow between two (address, port) pairs, in either order."""
+    import base64
+    import hashlib
+
     low, high = sorted((a, b))
     ports = low[1].to_bytes(2, "big") + high[1].to_bytes(2, "big")
     digest = hashlib.sha1(_COMMUNITY_SEED + low[0] + high[0] + _TCP + ports, usedforsecurity=False).digest()
@@ -149,15 +151,29 @@ Get = Callable[[FlowTable, int], Any]
 
 
 def _fact(name: str) -> Get:
-    return lambda table, row: table.fact(row, name)
+    at = INDEX[name]
+    return lambda table, row: table.flat[table.base[row] + at]
+
+
+def _sum(name: str) -> Get:
+    """The fact of both ends together."""
+    o_at, r_at = INDEX[f"o_{name}"], INDEX[f"r_{name}"]
+
+    def get(table: FlowTable, row: int) -> int:
+        base = table.base[row]
+        return table.flat[base + o_at] + table.flat[base + r_at]
+
+    return get
 
 
 def _bit(bit: int) -> Get:
-    return lambda table, row: bool(table.fact(row, "bits") & bit)
+    at = INDEX["bits"]
+    return lambda table, row: bool(table.flat[table.base[row] + at] & bit)
 
 
 def _word(words: tuple[str, ...], name: str) -> Get:
-    return lambda table, row: words[table.fact(row, name)]
+    at = INDEX[name]
+    return lambda table, row: words[table.flat[table.base[row] + at]]
 
 
 def _final(position: int, words: tuple[str, ...]) -> Get:
@@ -165,13 +181,23 @@ def _final(position: int, words: tuple[str, ...]) -> Get:
 
 
 def _syn_option(end: str, bit: int) -> Get:
-    return lambda table, row: (
-        bool(table.fact(row, end + "options") & bit) if table.fact(row, end + "syn_flags") else None
-    )
+    options, flags = INDEX[end + "options"], INDEX[end + "syn_flags"]
+
+    def get(table: FlowTable, row: int) -> bool | None:
+        base = table.base[row]
+        return bool(table.flat[base + options] & bit) if table.flat[base + flags] else None
+
+    return get
 
 
 def _syn_value(end: str, name: str, bit: int) -> Get:
-    return lambda table, row: table.fact(row, end + name) if table.fact(row, end + "options") & bit else None
+    options, value = INDEX[end + "options"], INDEX[end + name]
+
+    def get(table: FlowTable, row: int) -> int | None:
+        base = table.base[row]
+        return table.flat[base + value] if table.flat[base + options] & bit else None
+
+    return get
 
 
 def _ecn_originator(table: FlowTable, row: int) -> bool | None:
@@ -298,25 +324,25 @@ COLUMNS: tuple[Column, ...] = (
         "syn_count",
         "int",
         "SYN segments captured, copies included",
-        lambda table, row: table.fact(row, "o_syns") + table.fact(row, "r_syns"),
+        _sum("syns"),
     ),
     Column(
         "syn_retransmissions",
         "int",
         "SYN retransmissions, copies left out",
-        lambda table, row: table.fact(row, "o_syn_retransmissions") + table.fact(row, "r_syn_retransmissions"),
+        _sum("syn_retransmissions"),
     ),
     Column(
         "synack_count",
         "int",
         "SYN+ACK segments captured, copies included",
-        lambda table, row: table.fact(row, "o_synacks") + table.fact(row, "r_synacks"),
+        _sum("synacks"),
     ),
     Column(
         "synack_retransmissions",
         "int",
         "SYN+ACK retransmissions, copies left out",
-        lambda table, row: table.fact(row, "o_synack_retransmissions") + table.fact(row, "r_synack_retransmissions"),
+        _sum("synack_retransmissions"),
     ),
     Column(
         "synack_cause",
@@ -329,7 +355,7 @@ COLUMNS: tuple[Column, ...] = (
         "capture_duplicates",
         "int",
         "segments that the capture holds more than once",
-        lambda table, row: table.fact(row, "o_duplicates") + table.fact(row, "r_duplicates"),
+        _sum("duplicates"),
     ),
     Column(
         "half_closed_ns",
@@ -353,7 +379,7 @@ COLUMNS: tuple[Column, ...] = (
         "rejected_rsts",
         "int",
         "RST segments that their receiver ignores (RFC 5961)",
-        lambda table, row: table.fact(row, "o_rejected_rsts") + table.fact(row, "r_rejected_rsts"),
+        _sum("rejected_rsts"),
     ),
     Column("directions_seen", "category", "whose segments were captured", _directions, WHO[1:]),
     Column(
@@ -366,7 +392,7 @@ COLUMNS: tuple[Column, ...] = (
         "missing_segments",
         "int",
         "runs of data that were sent and not captured",
-        lambda table, row: table.fact(row, "o_missing") + table.fact(row, "r_missing"),
+        _sum("missing"),
     ),
     Column("reused", "bool", "an earlier connection of the same 4-tuple is in the capture", _bit(f.REUSED)),
     Column("replaced", "bool", "a new connection began on its ports while it lived", _bit(f.REPLACED)),
@@ -404,8 +430,9 @@ COLUMNS: tuple[Column, ...] = (
 
 BY_NAME: dict[str, Column] = {column.name: column for column in COLUMNS}
 NAMES: tuple[str, ...] = tuple(BY_NAME)
+_GETTERS: dict[str, Get] = {column.name: column.get for column in COLUMNS}
 
 
 def record(table: FlowTable, row: int, names: Iterable[str] = NAMES) -> dict[str, Any]:
     """One flow as a dict of plain values, in column order."""
-    return {name: BY_NAME[name].get(table, row) for name in names}
+    return {name: _GETTERS[name](table, row) for name in names}

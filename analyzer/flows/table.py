@@ -31,7 +31,9 @@ class FlowTable:
         self.scopes = scopes
         numbers = flow_facts.column("number")
         self.order: Sequence[int] = sorted(range(flow_facts.count), key=numbers.__getitem__)
-        self._rows = flow_facts.rows
+        #: the flat facts, and where each row of the table begins in them
+        self.flat = flow_facts.rows
+        self.base: Sequence[int] = [at * WIDTH for at in self.order]
         self._cookies: dict[tuple[int, int, int, int], int] | None = None
         self._answers: dict[tuple[int, int, int, int], list[int]] | None = None
         self._finals: dict[int, tuple[int, int, int, int]] = {}
@@ -41,7 +43,7 @@ class FlowTable:
 
     def fact(self, row: int, name: str) -> int:
         """One raw fact of row `row`."""
-        return self._rows[self.order[row] * WIDTH + INDEX[name]]
+        return self.flat[self.base[row] + INDEX[name]]
 
     def raw(self, name: str) -> array[int]:
         """One raw fact of every row, in row order."""
