@@ -288,6 +288,15 @@ class Index:
         """One raw fact of a row."""
         return self._rows[self._order[row] * WIDTH + INDEX[name]]
 
+    @cached_property
+    def last_signs(self) -> dict[Host, int]:
+        """When each responding host last sent something, in ns (the last packet of such a flow)."""
+        signs: dict[Host, int] = {}
+        for key, listener in self.listeners.items():
+            if listener.last_sign_ns > signs.get(key[:2], 0):
+                signs[key[:2]] = listener.last_sign_ns
+        return signs
+
     def facts(self, rows: Iterable[int], name: str) -> list[int]:
         """One raw fact of many rows: for causes that may meet a million of them."""
         flat, order, position = self._rows, self._order, INDEX[name]

@@ -89,8 +89,8 @@ def examples(index: Index, rows: Sequence[int]) -> str:
 
 
 def numbers(index: Index, rows: Iterable[int]) -> list[int]:
-    """Flow numbers, at most MAX_FLOWS."""
-    return [index.fact(row, "number") for row, _ in zip(rows, range(MAX_FLOWS), strict=False)]
+    """Flow numbers in order, of at most MAX_FLOWS rows."""
+    return sorted(index.fact(row, "number") for row, _ in zip(rows, range(MAX_FLOWS), strict=False))
 
 
 def display_filter(index: Index, rows: Sequence[int]) -> str:

@@ -16,13 +16,13 @@ from analyzer.findings.making import make
 
 #: two at one listener, beside others that were served, are a pattern
 SURE = 2
+#: from the SYN+ACK to the RST, where the client sends data at once: one trip for the ACK, one for a slow answer
+ROUND_TRIPS = 2
 
 
 def look(index: Index) -> Iterator[Finding]:
     """One finding a listener."""
-    # A RST that answers a FIN is another matter: see no_socket.
-    refused = [row for row in index.free(index.stale_rst) if not index.fact(row, "o_fins")]
-    for key, rows in index.by_listener(refused):
+    for key, rows in index.by_listener(row for row in index.free(index.stale_rst) if _at_once(index, row)):
         served = index.listeners[key].completed - len(rows)
         sure = len(rows) >= SURE and served > 0
         yield make(
@@ -46,6 +46,17 @@ def look(index: Index) -> Iterator[Finding]:
                 "somaxconn",
             ),
         )
+
+
+def _at_once(index: Index, row: int) -> bool:
+    """Whether the RST answers the third ACK: one that answers a FIN or later data is no_socket's matter."""
+    if index.fact(row, "o_fins"):
+        return False
+    if not index.fact(row, "o_bytes"):
+        return True
+    trips = (index.table.rtt(row, "responder"), index.table.rtt(row, "originator"))
+    took = index.fact(row, "last_ns") - index.fact(row, "last_synack_ns")
+    return None not in trips and took <= ROUND_TRIPS * sum(trip or 0 for trip in trips)
 
 
 CAUSE = Cause(

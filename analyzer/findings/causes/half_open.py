@@ -40,7 +40,7 @@ def look(index: Index) -> Iterator[Finding]:
             )
         if unseen:
             evidence.append(f"of {unseen:,} not even the SYN is in the capture: backscatter, or one direction only")
-        if calling:
+        if len(calling) == len(group):
             why = "the return path loses them"
         else:
             why = "client gone, address invented, or the return path loses them"
@@ -49,7 +49,7 @@ def look(index: Index) -> Iterator[Finding]:
             CAUSE.name,
             sorted(group, key=lambda row: not index.fact(row, "o_syn_retransmissions")),
             severity="info" if unseen == len(group) else "warning",
-            confidence="low" if unseen == len(group) else "high" if calling else "medium",
+            confidence="low" if unseen == len(group) else "high" if len(calling) == len(group) else "medium",
             summary=f"SYN+ACKs of {where} are never acknowledged: {why} ({wording.many(len(group), 'handshake')})",
             evidence=evidence,
             confirm="capture at the client: does the SYN+ACK arrive, does it answer? On the server `ss -nt state"

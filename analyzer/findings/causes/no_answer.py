@@ -54,6 +54,13 @@ def _finding(index: Index, host: Host | None, rows: list[int], others: int) -> F
         confidence = "medium" if index.two_way else "low"
         if not index.two_way:
             evidence.append(NO_ANSWERS)
+    elif 0 < index.last_signs.get(host, 0) < min(index.facts(rows, "first_ns")):
+        silence = index.end_ns - index.last_signs[host]
+        summary = f"{wording.host(host)} no longer answers ({where}): it went down, or was cut off"
+        evidence.append(
+            f"it did answer before; its last packet is {wording.span(silence)} older than the capture's end"
+        )
+        confidence = "high" if repeats else "medium"
     elif host in index.speaking:
         summary = f"{wording.host(host)} does not answer on {where}, though the host is alive: filtered"
         evidence.append("the same host sends other packets in this capture")

@@ -1,0 +1,374 @@
+"""Each cause on a capture written for it, and beside it the near miss that it must leave alone."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def only(found, name):
+    (one,) = [finding for finding in found if finding.name == name]
+    return one
+
+
+def test_nothing_is_found_in_an_empty_capture(capture):
+    assert capture.find() == []
+
+
+def test_healthy_connections_give_nothing(capture):
+    for at in range(5):
+        one = capture.connection().serve(at)
+        one.c_fin(at + 0.1)
+        one.s_ack(at + 0.11)
+        one.s_fin(at + 0.12)
+        one.c_ack(at + 0.13)
+    assert capture.find(end=60) == []
+
+
+# Accept queue
+
+
+def ignore(connection, at=0.0):
+    connection.open(at)
+    for late in (1.02, 3.05, 7.1):
+        connection.s_synack(at + late)
+        connection.c_ack(at + late + 0.01)
+
+
+def test_acks_ignored_on_several_connections_are_an_accept_queue_overflow(capture):
+    capture.connection().serve()
+    for _ in range(3):
+        ignore(capture.connection())
+    one = only(capture.find(end=9), "accept_queue_overflow")
+    assert (one.severity, one.confidence, one.count) == ("critical", "high", 3)
+    assert one.flows == [1, 2, 3]
+    assert "10.0.0.2:80" in one.summary
+    assert "1 other connection of this listener completed" in one.evidence
+
+
+def test_a_single_ignored_ack_may_be_loss_and_is_no_more_than_a_warning(capture):
+    ignore(capture.connection())
+    one = only(capture.find(end=9), "accept_queue_overflow")
+    assert (one.severity, one.confidence) == ("warning", "medium")
+
+
+def test_deferred_accept_is_no_overflow(capture):
+    one = capture.connection().open()
+    one.s_synack(7.1)
+    one.c_ack(7.11)
+    one.c_data(9)
+    one.s_ack(9.01)
+    assert capture.names(end=10) == {"deferred_accept": "info"}
+
+
+def test_an_ack_lost_behind_the_capture_point_is_no_overflow(capture):
+    one = capture.connection().open()
+    one.s_synack(1.03)
+    one.c_ack(1.04)
+    one.c_data(2)
+    one.s_ack(2.01)
+    assert capture.names(end=3) == {"ack_lost": "info"}
+
+
+def try_in_vain(connection, at=0.0, retries=4):
+    for number in range(retries + 1):
+        connection.c_syn(at + number * 1.02)
+
+
+def test_syns_dropped_while_others_are_served_are_an_accept_queue_overflow(capture):
+    capture.connection().serve()
+    for _ in range(3):
+        try_in_vain(capture.connection(), 0.5)
+    assert capture.names(end=5) == {"accept_queue_overflow": "critical"}
+
+
+def test_sources_that_are_never_served_may_be_filtered(capture):
+    capture.connection(client="10.0.0.1").serve()
+    try_in_vain(capture.connection(client="10.0.0.9"), 0.5)
+    one = only(capture.find(end=5), "accept_queue_overflow")
+    assert (one.severity, one.confidence) == ("warning", "low")
+
+
+def test_a_single_slow_handshake_is_no_overflow(capture):
+    one = capture.connection()
+    try_in_vain(one, retries=3)
+    one.s_synack(7)
+    one.c_ack(7.01)
+    assert capture.names(end=9) == {}
+
+
+def test_a_bare_rst_after_the_third_ack_is_abort_on_overflow(capture):
+    capture.connection().serve()
+    for _ in range(2):
+        one = capture.connection().open()
+        one.s_rst(0.0201)
+    assert capture.names(end=5) == {"abort_on_overflow": "critical"}
+
+
+# Nobody answers
+
+
+def test_a_host_that_answers_nobody(capture):
+    capture.connection(server="10.0.0.3").serve()
+    try_in_vain(capture.connection(), retries=5)
+    one = only(capture.find(end=20), "no_answer")
+    assert "10.0.0.2 answers nobody" in one.summary
+    assert one.confidence == "high"
+
+
+def test_a_silent_port_of_a_living_host_is_filtered(capture):
+    capture.connection(service=22).serve(1)
+    try_in_vain(capture.connection(), retries=5)
+    assert "filtered" in only(capture.find(end=20), "no_answer").summary
+
+
+def test_a_host_that_went_down(capture):
+    capture.connection().serve()
+    try_in_vain(capture.connection(), 60, retries=5)
+    assert "no longer answers" in only(capture.find(end=80), "no_answer").summary
+
+
+def test_an_attempt_within_its_retry_schedule_is_no_failure(capture):
+    capture.connection(server="10.0.0.3").serve()
+    capture.connection().c_syn(0)
+    try_in_vain(capture.connection(server="10.0.0.4"), retries=1)
+    assert capture.names(end=1.1) == {}
+
+
+def test_one_direction_captured_is_not_no_answer(capture):
+    for port in range(3):
+        one = capture.connection()
+        one.c_syn(port)
+        one.server_next = 900_001 + one.ends[1]
+        one.c_ack(port + 0.02)
+        one.c_data(port + 0.03)
+        one.c_fin(port + 0.5)
+    capture.connection().c_syn(0)
+    assert capture.names(end=90) == {"capture_at_fault": "warning"}
+
+
+def test_refused(capture):
+    for at in range(2):
+        one = capture.connection()
+        one.c_syn(at)
+        one.s_refuse(at + 0.01)
+    one = only(capture.find(), "refused")
+    assert (one.severity, one.count, one.flows) == ("warning", 2, [0, 1])
+
+
+# Half open
+
+
+def test_synacks_never_acknowledged(capture):
+    one = capture.connection()
+    one.c_syn(0)
+    for at in (0.01, 1.02, 3.05, 7.1):
+        one.s_synack(at)
+    assert capture.names(end=9) == {"half_open": "warning"}
+
+
+def test_a_client_that_keeps_trying_does_not_get_the_synack(capture):
+    one = capture.connection()
+    for at in (0, 1.02, 2.05, 3.1):
+        one.c_syn(at)
+        one.s_synack(at + 0.01)
+    found = only(capture.find(end=9), "half_open")
+    assert found.confidence == "high"
+    assert "the return path loses them" in found.summary
+
+
+def test_a_handshake_at_the_end_of_the_capture_is_not_half_open(capture):
+    one = capture.connection()
+    one.c_syn(0)
+    one.s_synack(0.01)
+    assert capture.names(end=0.5) == {}
+
+
+def test_a_filter_that_kept_syn_fin_and_rst_is_not_a_host_of_half_open_handshakes(capture):
+    for at in range(4):
+        one = capture.connection()
+        one.c_syn(at)
+        one.s_synack(at + 0.01)
+        if at < 3:
+            one.client_next += 500
+            one.c_fin(at + 0.5)
+            one.s_fin(at + 0.51)
+    assert capture.names(end=60) == {"capture_at_fault": "warning"}
+
+
+def test_a_handshake_broken_off_is_only_noted(capture):
+    one = capture.connection()
+    one.c_syn(0)
+    one.s_synack(0.01)
+    one.c_rst(0.02)
+    assert capture.names(end=5) == {"half_open_scan": "info"}
+
+
+# Floods, bursts and scans
+
+
+def test_a_flood_that_is_answered_with_cookies(capture):
+    capture.connection().serve(2)
+    for number in range(80):
+        one = capture.connection(client=f"203.0.113.{number}")
+        one.c_syn(number / 100)
+        one.s_synack(number / 100 + 0.001)
+    one = only(capture.find(end=5), "syn_flood")
+    assert (one.severity, one.count) == ("warning", 80)
+    assert "SYN cookies" in one.summary
+
+
+def test_a_flood_that_fills_the_queue(capture):
+    for number in range(80):
+        one = capture.connection(client=f"203.0.113.{number}")
+        one.c_syn(number / 100)
+        if number < 20:
+            for late in (0.001, 1.02, 3.05):
+                one.s_synack(number / 100 + late)
+    real = capture.connection()
+    try_in_vain(real, 1, retries=3)
+    real.s_synack(8)
+    real.c_ack(8.01)
+    found = capture.find(end=10)
+    assert [one.name for one in found] == ["syn_flood"]
+    assert (found[0].severity, found[0].count) == ("critical", 80)
+    assert any("1 real client had to repeat the SYN" in line for line in found[0].evidence)
+
+
+def test_a_burst_of_clients_is_no_flood(capture):
+    for number in range(200):
+        capture.connection(client=f"203.0.113.{number}").serve(number / 1000)
+    assert capture.names(end=5) == {}
+
+
+def test_a_burst_that_overflows_the_accept_queue_is_no_flood(capture):
+    capture.connection(client="203.0.113.250").serve()
+    for number in range(100):
+        one = capture.connection(client=f"203.0.113.{number}")
+        try_in_vain(one, number / 100, retries=2)
+        one.s_synack(4)
+        one.c_ack(4.01)
+    assert set(capture.names(end=5)) == {"accept_queue_overflow"}
+
+
+def test_many_ports_of_a_host_are_a_scan(capture):
+    for port in range(1, 21):
+        one = capture.connection(service=port)
+        one.c_syn(port / 100)
+        one.s_refuse(port / 100 + 0.001)
+    assert "scans 20 ports of 10.0.0.2" in only(capture.find(end=5), "port_scan").summary
+
+
+def test_many_hosts_on_a_port_are_a_sweep(capture):
+    for number in range(1, 31):
+        capture.connection(server=f"10.0.1.{number}", service=445).c_syn(number / 100)
+    assert "sweeps 30 hosts on port 445" in only(capture.find(end=5), "port_scan").summary
+
+
+def test_a_client_that_fails_at_one_service_is_no_scanner(capture):
+    for number in range(40):
+        one = capture.connection()
+        one.c_syn(number)
+        one.s_refuse(number + 0.001)
+    assert capture.names() == {"refused": "warning"}
+
+
+# Closing
+
+
+def leave_half_closed(connection, at=0.0):
+    connection.serve(at)
+    connection.c_fin(at + 0.1)
+    connection.s_ack(at + 0.11)
+    return connection
+
+
+def test_close_wait_that_stays_is_the_servers_fault(capture):
+    for at in range(5):
+        leave_half_closed(capture.connection(), at)
+    one = only(capture.find(end=100), "close_wait")
+    assert (one.severity, one.confidence, one.count) == ("warning", "high", 5)
+    assert "10.0.0.2:80 does not close its sockets" in one.summary
+
+
+def test_a_half_close_over_which_data_flows_is_no_leak(capture):
+    one = leave_half_closed(capture.connection())
+    for second in range(1, 30):
+        one.s_data(second)
+        one.c_ack(second + 0.01)
+    assert capture.names(end=30) == {}
+
+
+def test_a_short_half_close_is_no_leak(capture):
+    leave_half_closed(capture.connection())
+    assert capture.names(end=3) == {}
+
+
+def test_a_few_connections_that_a_client_keeps_after_the_servers_close_are_only_noted(capture):
+    one = capture.connection().serve()
+    one.s_fin(5)
+    one.c_ack(5.01)
+    assert capture.names(end=100) == {"close_wait": "info"}
+
+
+def test_a_fin_repeated_in_vain(capture):
+    one = capture.connection().serve()
+    one.c_fin(1)
+    for at in (1.2, 1.6, 2.4, 4.0):
+        one.c_fin(at, again=True)
+    found = only(capture.find(end=5), "fin_unanswered")
+    assert "10.0.0.2 does not acknowledge the FIN" in found.summary
+
+
+def test_a_fin_at_the_end_of_the_capture_is_no_failure(capture):
+    capture.connection().serve().c_fin(1)
+    assert capture.names(end=1.5) == {}
+
+
+def test_a_rst_to_the_first_data_speaks_of_no_socket(capture):
+    for at in range(3):
+        one = capture.connection().open(at)
+        one.c_data(at + 0.5)
+        one.s_rst(at + 0.51)
+    assert capture.names(end=9) == {"no_socket": "warning"}
+
+
+@pytest.mark.parametrize(("count", "severity"), [(2, "info"), (6, "warning")])
+def test_resets_by_the_server_matter_where_they_are_the_rule(capture, count, severity):
+    for at in range(count):
+        capture.connection().serve(at).s_rst(at + 0.1)
+    assert capture.names(end=20) == {"resets": severity}
+
+
+def test_time_wait_on_the_client_is_counted_by_ports(capture):
+    for number in range(600):
+        one = capture.connection().serve(number / 100)
+        one.c_fin(number / 100 + 0.1)
+        one.s_fin(number / 100 + 0.11)
+        one.c_ack(number / 100 + 0.12)
+    one = only(capture.find(end=10), "time_wait_pile")
+    assert (one.severity, one.count) == ("info", 600)
+    assert "10.0.0.1 holds 600 ports to 10.0.0.2:80" in one.summary
+    assert capture.find(end=90) == []  # a minute later they are gone
+
+
+# The capture itself
+
+
+def test_offloaded_checksums_are_no_error(capture):
+    capture.connection().serve()
+    assert capture.names(end=1, bad_checksums=4) == {"checksum_offload": "info"}
+
+
+def test_dropped_packets_make_other_findings_less_sure(capture):
+    capture.connection(server="10.0.0.3").serve()
+    try_in_vain(capture.connection(), retries=5)
+    sure = only(capture.find(end=20), "no_answer")
+    doubted = only(capture.find(end=20, dropped_by_kernel=7), "no_answer")
+    assert (sure.confidence, doubted.confidence) == ("high", "medium")
+    assert any("7 packets dropped while capturing" in line for line in doubted.evidence)
+    assert capture.names(end=20, dropped_by_kernel=7)["capture_at_fault"] == "warning"
+
+
+def test_a_truncated_file_is_noted(capture):
+    capture.connection().serve()
+    assert capture.names(end=1, truncated=("it ends inside packet 9",)) == {"capture_at_fault": "info"}
