@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from analyzer._version import __version__
 
+TYPE_CHECKING = False  # as type checkers take it; importing typing would cost more than the command's start does
+
 if TYPE_CHECKING:
+    from typing import Any
+
     from analyzer.analysis import Analysis, read
     from analyzer.errors import AnalyzerError, CaptureError, OutputError, UsageError
     from analyzer.selection import Selection

@@ -7,14 +7,13 @@ it. Expressions are the concern of `analyzer.expression`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from analyzer.flows import columns
 from analyzer.flows.table import FlowTable
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """A flow belongs if every part that is given holds for it.
 
     `hosts`: addresses or networks, `ports`: one of them at either end. `from_ns`, `to_ns`: its packets' time overlaps

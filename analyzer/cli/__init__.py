@@ -9,10 +9,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
 from importlib import import_module
 
 from analyzer.errors import AnalyzerError
+
+TYPE_CHECKING = False  # as type checkers take it, without the cost of typing at every start
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PROGRAM = "handshake"
 
@@ -37,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         _prepare_streams()
-        args = build_parser(_command_in(arguments)).parse_args(arguments)
+        args = _parsed(arguments)
         status = import_module(f"{__name__}.{args.command}").run(args)
         sys.stdout.flush()
     except SystemExit as stop:
@@ -55,8 +58,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(status or 0)
 
 
-def build_parser(command: str | None = None) -> argparse.ArgumentParser:
-    """The parser; with `command`, only that one's arguments are filled in."""
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """The arguments; where a command comes first, no other command is looked at."""
+    if arguments and arguments[0] in COMMANDS:
+        return _command_parser(arguments[0]).parse_args(arguments[1:])
+    return build_parser().parse_args(arguments)
+
+
+def _command_parser(name: str) -> argparse.ArgumentParser:
+    """The parser of one command."""
+    module = import_module(f"{__name__}.{name}")
+    parser = argparse.ArgumentParser(prog=f"{PROGRAM} {name}", description=module.__doc__, allow_abbrev=False)
+    parser.set_defaults(command=name)
+    module.configure(parser)
+    return parser
+
+
+def build_parser(*, whole: bool = False) -> argparse.ArgumentParser:
+    """The parser of everything; the commands' own arguments only where it is to be `whole`."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Why TCP connections hang, fail or pile up, answered from the packets themselves.",
@@ -66,12 +85,9 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, help="version, and whether the hot modules are compiled")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, line in COMMANDS.items():
-        module = import_module(f"{__name__}.{name}") if command in (None, name) else None
-        below = commands.add_parser(
-            name, help=line, description=(module and module.__doc__) or line, allow_abbrev=False
-        )
-        if module:
-            module.configure(below)
+        below = commands.add_parser(name, help=line, description=line, allow_abbrev=False)
+        if whole:
+            import_module(f"{__name__}.{name}").configure(below)
     return parser
 
 
@@ -101,12 +117,6 @@ def version_text() -> str:
 
 def _runs_as_python(module: object) -> bool:
     return str(getattr(module, "__file__", "")).endswith((".py", ".pyc"))
-
-
-def _command_in(arguments: Sequence[str]) -> str:
-    """The command that `arguments` name, or "" when none does."""
-    first = next((word for word in arguments if not word.startswith("-")), "")
-    return first if first in COMMANDS else ""
 
 
 def _prepare_streams() -> None:

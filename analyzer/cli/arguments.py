@@ -23,23 +23,23 @@ LEAST_EPOCH_NS = 10**14
 MAX_NS = 2**63 - 1
 
 _UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": SECOND_NS, "m": 60 * SECOND_NS, "h": 3600 * SECOND_NS}
+CAPTURE, OUTPUT = "FILE", "OUT"  # how arguments that name files are called
 TIME_WORDS = "epoch seconds (decimals allowed), epoch nanoseconds, or ISO 8601 (UTC where it says nothing else)"
 
 
 def add_captures(parser: argparse.ArgumentParser) -> None:
     """FILE…"""
-    action = parser.add_argument(
+    parser.add_argument(
         "captures",
         nargs="+",
-        metavar="FILE",
+        metavar=CAPTURE,
         help="captures, read in time order as one: files, directories, patterns of rotated files; - is standard input",
     )
-    complete_as(action, "file")
 
 
-def complete_as(action: argparse.Action, kind: str) -> None:
-    """Say what a shell completes here ("file" or "directory")."""
-    action.kind_of_completion = kind  # type: ignore[attr-defined]
+def takes_file(action: argparse.Action) -> bool:
+    """Whether a shell completes the argument to the name of a file."""
+    return action.metavar in (CAPTURE, OUTPUT)
 
 
 def add_narrowing(parser: argparse.ArgumentParser, *, host: bool = True, where: bool = True) -> None:
@@ -76,8 +76,6 @@ def add_narrowing(parser: argparse.ArgumentParser, *, host: bool = True, where: 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """--by-vlan, --by-tunnel, --max-flows and the timers of the hosts."""
-    from analyzer.tcp.timers import Timers
-
     group = parser.add_argument_group("analysis")
     group.add_argument("--by-vlan", action="store_true", help="the same 4-tuple on another VLAN is another connection")
     group.add_argument("--by-tunnel", action="store_true", help="the same 4-tuple in another tunnel is another one")
@@ -87,22 +85,15 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="connections held at once at most; the oldest half-open leave first",
     )
-    defaults = Timers()
     for option, field, what in _TIMERS:
-        group.add_argument(
-            option,
-            dest=field,
-            type=duration_argument,
-            metavar="TIME",
-            help=f"{what} (default {getattr(defaults, field) / SECOND_NS:g} s)",
-        )
+        group.add_argument(option, dest=field, type=duration_argument, metavar="TIME", help=what)
 
 
 _TIMERS = (
-    ("--time-wait", "time_wait_ns", "how long the hosts keep TIME_WAIT"),
-    ("--syn-timeout", "first_syn_ns", "when a SYN or SYN+ACK is first sent again"),
-    ("--fin-timeout", "fin_ns", "how long a FIN never sent again keeps its state"),
-    ("--cookie-wait", "cookie_ns", "a SYN+ACK not repeated by then was a SYN cookie"),
+    ("--time-wait", "time_wait_ns", "how long the hosts keep TIME_WAIT (default 60 s, as Linux)"),
+    ("--syn-timeout", "first_syn_ns", "when a SYN or SYN+ACK is first sent again (default 1 s)"),
+    ("--fin-timeout", "fin_ns", "how long a FIN never sent again keeps its state (default 60 s)"),
+    ("--cookie-wait", "cookie_ns", "a SYN+ACK not repeated by then was a SYN cookie (default 1.15 s)"),
 )
 
 
@@ -110,10 +101,9 @@ def add_output(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
     """--json and -o."""
     if json:
         parser.add_argument("--json", action="store_true", help="one JSON document, for programs")
-    action = parser.add_argument(
-        "-o", "--output", metavar="OUT", help="write there (whole or not at all) instead of standard output"
+    parser.add_argument(
+        "-o", "--output", metavar=OUTPUT, help="write there (whole or not at all) instead of standard output"
     )
-    complete_as(action, "file")
 
 
 def options_of(args: argparse.Namespace, *, keep_transitions: bool = False) -> Options:

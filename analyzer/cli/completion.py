@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from analyzer.cli import arguments
+
 SHELLS = ("bash", "zsh", "tcsh")
 
 
@@ -18,5 +20,18 @@ def run(args: argparse.Namespace) -> int:
 
     from analyzer.cli import build_parser
 
-    print(shtab.complete(build_parser(), shell=args.shell))
+    print(shtab.complete(_with_files(build_parser(whole=True)), shell=args.shell))
     return 0
+
+
+def _with_files(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The parser, with what completes to a file marked as shtab wants it."""
+    import shtab
+
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                _with_files(below)
+        elif arguments.takes_file(action):
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
+    return parser

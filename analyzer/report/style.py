@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 _RESET = "\x1b[0m"
 _SEVERITIES = {"critical": "\x1b[1;31m", "warning": "\x1b[33m", "info": "\x1b[36m"}
 
 
-@dataclass(frozen=True)
-class Style:
+class Style(NamedTuple):
     """How words are marked; without `colour`, they are left as they are."""
 
     colour: bool = False

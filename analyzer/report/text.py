@@ -6,6 +6,7 @@ Owns what is said and in which order. Judges nothing; a capture without fault is
 from __future__ import annotations
 
 import os
+import shlex
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
@@ -56,17 +57,17 @@ def _lines(analysis: Analysis, style: Style, width: int, table_width: int | None
     if not analysis.rows:
         yield "No connection matches what the report was narrowed down to."
         return
-    lists, findings = analysis.lists, analysis.findings
+    lists, findings, files = analysis.lists, analysis.findings, _named(analysis)
     wrong = [finding for finding in findings if finding.severity in _WRONG]
     noted = [finding for finding in findings if finding.severity not in _WRONG]
     if not wrong and not lists.incomplete_handshakes and not lists.half_closed and not lists.synack_retransmissions:
         yield style.good(_clean(analysis))
-        yield from _folded(_nothing_else(noted), width, "  ")
+        yield _nothing_else(noted)
         return
     yield from _folded(f"Handshakes: {_counted(lists.handshake)}. Closes: {_counted(lists.close)}.", width, "  ")
     for number, finding in enumerate(wrong, 1):
         yield ""
-        yield from _finding(number, finding, style, width)
+        yield from _finding(number, finding, files, style, width)
     if noted:
         yield ""
         yield style.strong("Also noted")
@@ -82,6 +83,12 @@ def _lines(analysis: Analysis, style: Style, width: int, table_width: int | None
     rows = lists.synack_retransmissions
     where = "synack_retransmissions > 0"
     yield from _list(analysis, style, table_width, "SYN+ACKs sent again", where, rows, _synack_again)
+
+
+def _named(analysis: Analysis) -> str:
+    """The capture as an argument of a command."""
+    names = [file["name"] for file in analysis.capture["files"]]
+    return printable(shlex.quote(names[0])) if len(names) == 1 and os.path.exists(names[0]) else "FILE"
 
 
 def _fairly(table: FlowTable, rows: Sequence[int]) -> list[int]:
@@ -139,10 +146,11 @@ def _clean(analysis: Analysis) -> str:
 
 
 def _nothing_else(noted: Sequence[Finding]) -> str:
-    """The last line of a clean report, with what is worth knowing and calls for nothing."""
+    """The last line of a clean report, with the names of what is worth knowing and calls for nothing."""
     text = "No incomplete handshake, no half-closed connection, no SYN+ACK sent again."
     if noted:
-        text += f" Noted: {'; '.join(printable(finding.summary) for finding in noted)}."
+        names = dict.fromkeys(finding.name.replace("_", " ") for finding in noted)
+        text += f" Noted: {', '.join(names)} (--json says more)."
     return text
 
 
@@ -161,7 +169,7 @@ def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {word.replace('_', ' ')}" for word, count in counts.items())
 
 
-def _finding(number: int, finding: Finding, style: Style, width: int) -> Iterator[str]:
+def _finding(number: int, finding: Finding, files: str, style: Style, width: int) -> Iterator[str]:
     mark = style.severity(finding.severity, finding.severity.upper())
     first = f"{number}. {mark} {style.strong(printable(finding.summary))}"
     yield from textwrap.wrap(first, width, subsequent_indent="   ", break_long_words=False, break_on_hyphens=False)
@@ -176,7 +184,7 @@ def _finding(number: int, finding: Finding, style: Style, width: int) -> Iterato
     if finding.wireshark_filter and len(finding.wireshark_filter) <= FILTER_LENGTH:
         yield f"   Wireshark: {printable(finding.wireshark_filter)}"
     elif finding.flows:
-        yield f"   look: handshake show FILE {finding.flows[0]} (--json has all flows and a Wireshark filter)"
+        yield f"   look: handshake show {files} {finding.flows[0]} (--json has all flows and a Wireshark filter)"
 
 
 def _folded(text: str, width: int, indent: str, paint: Callable[[str], str] = str) -> Iterator[str]:
@@ -217,7 +225,7 @@ def _list(
     for line in lines[1:]:
         yield "  " + line
     if len(rows) > LISTED:
-        yield style.faint(f'  … and {len(rows) - LISTED:,} more: handshake flows FILE --where "{where}"')
+        yield style.faint(f'  … and {len(rows) - LISTED:,} more: handshake flows {_named(analysis)} --where "{where}"')
 
 
 _NUMBERS = frozenset(("flow", "SYNs", "SYN+ACKs", "over", "for", "bytes since", "times"))

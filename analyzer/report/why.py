@@ -6,8 +6,7 @@ Owns the sentences: which side, what it rests on, and where the capture itself w
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from analyzer.flows import columns
 from analyzer.flows import facts as f
@@ -37,8 +36,7 @@ _UNREACHABLE_V6 = {
 }
 
 
-@dataclass(frozen=True)
-class Weakness:
+class Weakness(NamedTuple):
     """What the capture cannot show, for all flows alike."""
 
     one_direction: bool = False
