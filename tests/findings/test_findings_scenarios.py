@@ -234,6 +234,19 @@ def test_a_flood_that_fills_the_queue(capture):
     assert any("1 real client had to repeat the SYN" in line for line in found[0].evidence)
 
 
+def test_owners_of_borrowed_addresses_that_send_a_rst_belong_to_the_flood(capture):
+    for number in range(90):
+        one = capture.connection(client=f"203.0.113.{number}")
+        one.c_syn(number / 100)
+        one.s_synack(number / 100 + 0.001)
+        if number >= 60:
+            one.client_next = 1001 + one.ends[1]
+            one.c_rst(number / 100 + 0.02)
+    (flood,) = capture.find(end=5)
+    assert (flood.name, flood.count) == ("syn_flood", 60)
+    assert any(line.startswith("30 more were ended by a RST") for line in flood.evidence)
+
+
 def test_a_burst_of_clients_is_no_flood(capture):
     for number in range(200):
         capture.connection(client=f"203.0.113.{number}").serve(number / 1000)

@@ -13,6 +13,7 @@ from analyzer.findings.finding import FLAGS_ONLY, LOSS, ONE_WAY, Cause, Finding
 from analyzer.findings.index import SECOND_NS, Index, ListenerKey
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make
+from analyzer.flows import facts as f
 
 #: abandoned handshakes that stand at one listener at once; a busy healthy server has a handful
 MIN_ABANDONED = 50
@@ -81,8 +82,16 @@ def _finding(index: Index, key: ListenerKey, rows: list[int], sources: int) -> F
         f"{wording.many(len(answered) - cookies, 'SYN+ACK')} repeated or due (a queue entry each), {cookies:,} sent"
         f" once and never again (SYN cookies), {wording.many(dropped, 'SYN')} not answered at all",
     ]
+    owners = [row for row in index.free(index.aborted) if index.listener_key(row) == key and _by_owner(index, row)]
+    if owners:
+        evidence.append(
+            f"{len(owners):,} more were ended by a RST: from the owners of addresses that the flood borrowed"
+        )
+        index.claim(owners)
     if cookies:
         answer = "it answers with SYN cookies and stays reachable"
+    elif not listener.last_sign_ns:
+        answer = "not one answer of it is in the capture"
     elif dropped:
         answer = "its SYN queue is full and it drops SYNs"
     else:
@@ -101,7 +110,7 @@ def _finding(index: Index, key: ListenerKey, rows: list[int], sources: int) -> F
         confidence="high" if answered else "medium",
         summary=f"SYN flood on {wording.listener(key)} from {sources:,} sources; {answer}",
         evidence=evidence,
-        confirm="on the server `ss -nt state syn-recv | wc -l`, and `nstat -az TcpExtSyncookiesSent"
+        confirm="on the server `ss -Hnt state syn-recv | wc -l`, and `nstat -az TcpExtSyncookiesSent"
         " TcpExtTCPReqQFullDoCookies TcpExtTCPReqQFullDrop`",
         advice=advise(
             "filter upstream where you can: the source addresses are probably invented",
@@ -111,6 +120,11 @@ def _finding(index: Index, key: ListenerKey, rows: list[int], sources: int) -> F
             "a cookie loses window scaling and SACK where the client sends no time stamps",
         ),
     )
+
+
+def _by_owner(index: Index, row: int) -> bool:
+    """Whether the source reset what it had not asked for, and never completed anything here."""
+    return index.fact(row, "reset_by") == f.ORIGINATOR and not index.sources[index.originator(row)].completed
 
 
 def _cookies(index: Index, rows: list[int]) -> int:

@@ -59,7 +59,7 @@ def look(index: Index) -> Iterator[Finding]:
             confidence="high",
             summary=summary,
             evidence=evidence,
-            confirm="`ss -s` and `ss -tan state time-wait | wc -l` on that host; connect() fails with EADDRNOTAVAIL"
+            confirm="`ss -s` and `ss -Htan state time-wait | wc -l` on that host; connect() fails with EADDRNOTAVAIL"
             " once ports run out",
             advice=advise(
                 "keep connections open and pool them, or let the other side close first",
