@@ -1,0 +1,40 @@
+"""A capture, analyzed: what the tests against outside truths share. Knows no expected value."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from analyzer.engine import Options, run
+from analyzer.flows import columns
+from analyzer.flows.table import FlowTable
+from analyzer.sockets import Socket, sockets_at
+
+PROJECT = Path(__file__).resolve().parents[2]
+SHARED = PROJECT.parent / "shared"
+CAPTURES = SHARED / "captures"
+
+Ends = frozenset[tuple[str, int]]
+
+
+@lru_cache(maxsize=4)
+def table(path: Path) -> FlowTable:
+    """The table of flows, transitions included."""
+    result = run([path], Options(keep_transitions=True))
+    return FlowTable(result.facts, result.end_ns, scopes=result.scopes)
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    """Every flow's columns, in order of `flow`."""
+    flows = table(path)
+    return [columns.record(flows, row) for row in range(len(flows))]
+
+
+def sockets(path: Path, at_ns: int, host: str) -> dict[tuple[str, int, str, int], str]:
+    """(local, port, peer, port) → state of the host's connected sockets at that moment."""
+    return {_key(one): one.state for one in sockets_at(table(path), at_ns, host) if one.flow is not None}
+
+
+def _key(one: Socket) -> tuple[str, int, str, int]:
+    return one.local, one.local_port, one.peer, one.peer_port
