@@ -189,8 +189,9 @@ NONE = 0xFF
 
 
 def pack() -> tuple[bytes, bytes, bytes]:
-    """The table as three byte strings (state after, basis, reason), indexed by (role * events + event) * states + state.
+    """The table as three byte strings: state after, basis, reason.
 
+    Each is indexed by (role * number of events + event) * number of states + state.
     `NONE` in the first stands where nothing changes. Raises ValueError where two lines contradict each other.
     """
     size = 2 * len(EVENTS) * len(STATES)

@@ -892,8 +892,7 @@ class Tracker:
         if not (g.flags & _ACK):
             # No synchronized socket sends these, and every receiver drops them (RFC 9293 section 3.10.7.4).
             self.odd_flags += 1
-            if not (g.flags & _FIN) or sender.has_nxt == 0:
-                return
+            return
         if copy and g.payload == 0 and not (g.flags & _FIN):
             sender.duplicates += 1
             return
@@ -940,11 +939,17 @@ class Tracker:
     @cython.cfunc
     def _is_stale(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.bint:
         """An ACK that does not cover the SYN it answers: of an older connection (RFC 5961 section 4, challenge ACK)."""
-        if not (g.flags & _ACK) or not receiver.has_isn or receiver.syn_acked or sender.has_isn:
+        if not receiver.has_isn or receiver.syn_acked or g.payload:
             return False
-        if receiver.state != _SYN_SENT:
+        if receiver.has_alternative and g.ack == ((receiver.alternative + 1) & _M32):
             return False
-        return not (seq_lt(receiver.isn, g.ack) and seq_le(g.ack, receiver.snd_nxt))
+        if seq_lt(receiver.isn, g.ack) and seq_le(g.ack, receiver.snd_nxt):
+            return False
+        if receiver.state == _SYN_SENT:
+            return not sender.has_isn
+        # A wrong ACK of a SYN+ACK draws a RST and changes nothing (RFC 9293 section 3.10.7.4) …
+        # unless its sender has gone on since: then the capture missed what lies between.
+        return receiver.state == _SYN_RECEIVED and sender.has_isn and g.seq == sender.snd_nxt and sender.bytes == 0
 
     @cython.cfunc
     def _on_syn(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.void:
@@ -960,10 +965,10 @@ class Tracker:
             flow.bits |= _B_SYN_SEEN
             sender.has_isn = 1
             sender.isn = g.seq
-            if not sender.has_sent:
+            if sender.bytes == g.payload:
                 sender.first_seq = (g.seq + 1) & _M32
             sender.has_sent = 1
-            if not sender.has_nxt:
+            if not sender.has_nxt or seq_lt(sender.snd_nxt, (g.seq + 1 + g.payload) & _M32):
                 sender.has_nxt = 1
                 sender.snd_nxt = (g.seq + 1 + g.payload) & _M32
             sender.syn_ns = g.ts
@@ -1032,7 +1037,7 @@ class Tracker:
                 if flow.originator == sender.side:
                     flow.originator = receiver.side
                     flow.bits ^= _B_FLIPPED
-        elif receiver.syns == 1 and receiver.syn_retransmissions == 0 and g.ts >= receiver.syn_ns:
+        elif receiver.syns and receiver.syn_retransmissions == 0 and g.ts >= receiver.syn_ns:
             if not (flow.bits & _B_SIMULTANEOUS_OPEN):
                 flow.rtt_responder = g.ts - receiver.syn_ns
         if not sender.has_isn:
@@ -1050,11 +1055,25 @@ class Tracker:
         if not receiver.syn_acked:
             receiver.syn_acked = 1
             receiver.syn_acked_ns = g.ts
+        if g.ack == ((receiver.isn + 1) & _M32):
+            receiver.syn_payload = 0  # fast-open data that the responder did not take
+        if flow.previous is not None:
+            self._replace_old_end(flow, sender, g)
         if crossing:
             sender.syn_acked = 1
             sender.syn_acked_ns = g.ts
             flow.bits |= _B_COMPLETE
         self._event(flow, sender, receiver, _EV_SYN_ACK, g)
+
+    @cython.cfunc
+    def _replace_old_end(self, flow: Flow, end: End, g: Segment) -> cython.void:
+        """The responder of a new handshake has given up its end of the connection before."""
+        old: Flow = flow.previous
+        same: cython.bint = old.a_lo == flow.a_lo and old.a_port == flow.a_port and old.a_hi == flow.a_hi
+        side: cython.uint = end.side if same else 1 - end.side
+        old_end: End = old.b if side else old.a
+        if old_end.state != _CLOSED:
+            self._set(old, old_end, _CLOSED, _INFERRED, _RE_REPLACED, g)
 
     @cython.cfunc
     def _on_synack_again(
@@ -1072,6 +1091,8 @@ class Tracker:
         sender.syn_tsval = g.tsval
         sender.syn_ns = g.ts
         round_trip: cython.longlong = self._round_trip(flow)
+        if receiver.state == _SYN_SENT:
+            self._event(flow, sender, receiver, _EV_SYN_ACK, g)
         if syn_between and g.ts - receiver.syn_ns <= round_trip:
             flow.synack_cause |= _C_ELICITED
             if sender.state == _SYN_RECEIVED:
@@ -1285,7 +1306,7 @@ class Tracker:
                 receiver.syn_acked_ns = g.ts
                 if sender.syn_acked:
                     flow.bits |= _B_COMPLETE
-                if not responder and receiver.synacks == 1 and g.ts >= flow.first_synack_ns:
+                if not responder and receiver.synack_retransmissions == 0 and g.ts >= flow.first_synack_ns:
                     if flow.rtt_originator < 0 and not (flow.bits & _B_SIMULTANEOUS_OPEN):
                         flow.rtt_originator = g.ts - flow.first_synack_ns
                 self._event(flow, sender, receiver, _EV_ACK_OF_SYN, g)
@@ -1314,7 +1335,7 @@ class Tracker:
             beyond = (g.ack - (receiver.isn + 1 + receiver.syn_payload)) & _M32
         if beyond != 0 and beyond < _FAR:
             return True
-        if flow.bits & _B_FAST_OPEN:
+        if receiver.syn_payload:
             return False
         return g.payload > 0 or (g.flags & _FIN) != 0
 
@@ -1560,6 +1581,8 @@ class Tracker:
         at: cython.Py_ssize_t = len(log) - 1
         entry: cython.ulonglong
         state: cython.uint
+        reason: cython.ulonglong
+        low_bits: cython.ulonglong = 0xFF1E  # reason and state
         final: cython.uint = end.state
         interval: cython.longlong = g.ts - end.fin_ns
         end.fin_acked = 0
@@ -1578,8 +1601,8 @@ class Tracker:
                 elif state == _TIME_WAIT:
                     # It acknowledged the peer's FIN without its own being acknowledged.
                     final = _CLOSING
-                    entry ^= (_TIME_WAIT ^ _CLOSING) << 1
-                    log[at] = entry
+                    reason = _REASON[_EV_ACK_OF_FIN * _STATES + _FIN_WAIT_1]
+                    log[at] = (entry & ~low_bits) | (reason << 8) | (_CLOSING << 1)
             at -= 2
         end.state = final
         end.basis = _OBSERVED
@@ -1594,6 +1617,10 @@ class Tracker:
         log: object = flow.log
         at: cython.Py_ssize_t = len(log) - 1
         entry: cython.ulonglong
+        if flow.reset_by == 1 + end.side:
+            # Whoever sent the RST was not the connection's end.
+            flow.reset_by = 0
+            flow.bits &= ~_B_RESET
         while at > 0:
             entry = log[at]
             if (entry & 1) == end.side and not (entry & 0x80):
