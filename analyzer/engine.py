@@ -10,7 +10,7 @@ import gc
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from analyzer.capture import open_capture
 from analyzer.flows.facts import FlowFacts
@@ -58,7 +58,7 @@ def run(
 ) -> Result:
     """Read, decode and track. Raises CaptureError where nothing can be read; damage on the way is in the health."""
     options = options or Options()
-    bounds = {} if options.max_flows is None else {"max_flows": options.max_flows}
+    bounds: dict[str, Any] = {} if options.max_flows is None else {"max_flows": options.max_flows}
     decoder = Decoder(by_vlan=options.by_vlan, by_tunnel=options.by_tunnel)
     tracker = Tracker(keep_transitions=options.keep_transitions, **bounds)
     batch = SegmentBatch(BATCH_SEGMENTS)

@@ -128,9 +128,9 @@ class FlowTable:
 
     def _final_end(self, row: int, end: str) -> tuple[int, int]:
         state, basis = self.fact(row, end + "state"), self.fact(row, end + "basis")
-        if state == states.SYN_RECEIVED and end == "r_":
-            if self.fact(row, "r_repeats") == 0 and self.kept_no_state(row, self.end_ns):
-                return states.LISTEN, states.TIMER
+        unrepeated = state == states.SYN_RECEIVED and end == "r_" and self.fact(row, "r_repeats") == 0
+        if unrepeated and self.kept_no_state(row, self.end_ns):
+            return states.LISTEN, states.TIMER
         until = self.fact(row, end + "doubt_until_ns")
         if until and basis == states.INFERRED:
             doubt = (self.fact(row, end + "doubt_state"), self.fact(row, end + "doubt_since_ns"), until)

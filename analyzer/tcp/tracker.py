@@ -25,9 +25,11 @@ from analyzer.tcp import states
 
 #: ports whose owner is taken for the responder where no handshake tells (Zeek's likely_server_ports, TCP)
 LIKELY_SERVER_PORTS = frozenset(
-    [21, 22, 25, 53, 79, 80, 81, 88, 135, 139, 143, 389, 443, 445, 465, 502, 514, 563, 585, 587, 614, 631, 636, 989]
-    + [990, 992, 993, 995, 1080, 1434, 1883, 2811, 3128, 3268, 3306, 3389, 5222, 5223, 5269, 6379, 6666, 6667, 6668]
-    + [6669, 8000, 8080, 8888, 20000]
+    int(port)
+    for port in """
+    21 22 25 53 79 80 81 88 135 139 143 389 443 445 465 502 514 563 585 587 614 631 636 989 990 992 993 995 1080 1434
+    1883 2811 3128 3268 3306 3389 5222 5223 5269 6379 6666 6667 6668 6669 8000 8080 8888 20000
+    """.split()
 )
 
 #: live flows at most: a flood of new 4-tuples cannot take more; the oldest embryonic ones leave first, counted
@@ -49,7 +51,7 @@ _M32 = cython.declare(cython.uint, 0xFFFFFFFF)
 _NO_VALUE = cython.declare(cython.ulonglong, facts.NO_VALUE)
 _HALF = cython.declare(cython.uint, 0x80000000)
 _SLOT_MASK = cython.declare(cython.ulonglong, CACHE_SLOTS - 1)
-# An ACK this far beyond what was seen is a capture's loss; further is not of this connection (largest window, RFC 7323).
+# An ACK this far beyond what was seen is a capture's loss; further is of no such connection (largest window, RFC 7323).
 _FAR = cython.declare(cython.uint, 1 << 30)
 
 _FIN = cython.declare(cython.uint, 0x01)
