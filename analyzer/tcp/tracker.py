@@ -24,13 +24,13 @@ from analyzer.segments import IPV6, SegmentBatch
 from analyzer.tcp import states
 
 #: ports whose owner is taken for the responder where no handshake tells (Zeek's likely_server_ports, TCP)
-LIKELY_SERVER_PORTS = frozenset(
-    int(port)
-    for port in """
-    21 22 25 53 79 80 81 88 135 139 143 389 443 445 465 502 514 563 585 587 614 631 636 989 990 992 993 995 1080 1434
-    1883 2811 3128 3268 3306 3389 5222 5223 5269 6379 6666 6667 6668 6669 8000 8080 8888 20000
-    """.split()
-)
+# fmt: off
+LIKELY_SERVER_PORTS = frozenset((
+    21, 22, 25, 53, 79, 80, 81, 88, 135, 139, 143, 389, 443, 445, 465, 502, 514, 563, 585, 587, 614, 631, 636, 989,
+    990, 992, 993, 995, 1080, 1434, 1883, 2811, 3128, 3268, 3306, 3389, 5222, 5223, 5269, 6379, 6666, 6667, 6668,
+    6669, 8000, 8080, 8888, 20000,
+))
+# fmt: on
 
 #: live flows at most: a flood of new 4-tuples cannot take more; the oldest embryonic ones leave first, counted
 MAX_FLOWS = 1_000_000
