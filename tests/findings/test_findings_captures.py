@@ -99,7 +99,7 @@ def test_own_captures_show_what_they_were_made_for(case: pcaps_cases.Case) -> No
 def test_the_kernel_lab_is_diagnosed(name: str) -> None:
     path = SHARED / "captures" / "kernel" / f"{name}.pcap"
     if not path.exists():
-        pytest.skip("the lab's captures are not here")
+        pytest.skip("no ../shared/captures beside the project")
     assert weighty(find(path)) == LAB[name]
 
 
@@ -107,7 +107,7 @@ def test_the_kernel_lab_is_diagnosed(name: str) -> None:
 def test_one_direction_of_a_healthy_server_is_the_captures_fault(view: str, name: str) -> None:
     path = SHARED / "truth" / f"s19_one_direction_v4.server_{view}.pcap"
     if not path.exists():
-        pytest.skip("the captures with kernel truth are not here")
+        pytest.skip("no ../shared/truth beside the project")
     found = weighty(find(path))
     assert "capture_at_fault" in found
     assert name not in found

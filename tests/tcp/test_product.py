@@ -180,11 +180,9 @@ def test_several_more_segments_with_repeated_fins(prefix: str, path: list[tuple[
 
 @pytest.mark.parametrize("sender", ["C", "S"])
 @pytest.mark.parametrize("kind", ["SYN+FIN", "SYN+RST", "no flags"])
-@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("prefix", [prefix for prefix in PREFIXES if PREFIXES[prefix]])
 def test_nonsense_changes_no_state(prefix: str, kind: str, sender: str) -> None:
     """RFC 9293 3.10.7.4: a segment without ACK is dropped, and no stack sends these."""
-    if not PREFIXES[prefix]:
-        pytest.skip("there is no state to keep")
     before = invariants.summary(invariants.run(trace(PREFIXES[prefix])))
     after = invariants.summary(invariants.run(trace(follow(PREFIXES[prefix], sender, kind))))
     assert [log for _, _, log in after] == [log for _, _, log in before]
