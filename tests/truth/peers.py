@@ -1,0 +1,108 @@
+"""What tshark says of a capture's streams, and the table of explained differences in docs/peers.md.
+
+Knows how to ask and how to read; what must agree is the tests' concern.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import re
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from truth import analysis
+
+TABLE = analysis.PROJECT / "docs" / "peers.md"
+#: the tshark that the table was written against: FIELD 2.2, later ones count streams in another way
+PINNED = "4.0."
+_MAGICS = frozenset(
+    bytes.fromhex(magic)
+    for magic in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "a1b2cd34", "34cdb2a1", "0a0d0d0a")
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One line of docs/peers.md."""
+
+    capture: str
+    peer: str
+    what: str
+    theirs: str
+    ours: str
+    right: str
+    why: str
+
+
+@cache
+def explained() -> tuple[Difference, ...]:
+    """The lines of the table, in order. Raises ValueError where a line has not seven cells."""
+    lines = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    rows = [[cell.strip().strip("`") for cell in line.strip().strip("|").split("|")] for line in lines]
+    found = [row for row in rows if row[0] != "capture" and not set(row[0]) <= {"-", " "}]
+    for row in found:
+        if len(row) != 7 or not all(row):
+            raise ValueError(f"docs/peers.md: a line needs seven filled cells: {row}")
+    return tuple(Difference(*row) for row in found)
+
+
+@cache
+def tshark_version() -> str:
+    """Like `4.0.17`, empty where tshark is not installed."""
+    try:
+        done = subprocess.run(["tshark", "--version"], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    match = re.search(r"\b(\d+\.\d+\.\d+)\b", done.stdout)
+    return match[1] if match else ""
+
+
+def tshark_streams(path: Path) -> dict[int, int]:
+    """tcp.stream → tcp.completeness after two passes; quoted and inner segments: the innermost."""
+    command = ["tshark", "-2", "-n", "-r", str(path), "-o", "tcp.check_checksum:FALSE"]
+    command += ["-Y", "tcp && !icmp && !icmpv6", "-T", "fields", "-E", "occurrence=l"]
+    command += ["-e", "tcp.stream", "-e", "tcp.completeness"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    found: dict[int, int] = {}
+    for line in done.stdout.splitlines():
+        stream, _, completeness = line.partition("\t")
+        if stream:
+            found[int(stream)] = int(completeness or 0)
+    return found
+
+
+def is_pcap(path: Path) -> bool:
+    """Whether it is pcap or pcapng, gzipped or not."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head[:2] == b"\x1f\x8b":
+        with gzip.open(path) as file:
+            head = file.read(4)
+    return head in _MAGICS
+
+
+def captures() -> list[Path]:
+    """The shared captures that are pcap or pcapng, and the project's own."""
+    shared = [path for path in analysis.CAPTURES.rglob("*") if path.is_file() and path.suffix not in (".md", ".tsv")]
+    own = [path for path in (analysis.PROJECT / "pcaps").glob("*/*") if ".pcap" in path.name]
+    return sorted(path for path in (*shared, *own) if is_pcap(path))
+
+
+def name(path: Path) -> str:
+    """As docs/peers.md names it: relative to the shared captures, or to the project."""
+    base = analysis.CAPTURES if path.is_relative_to(analysis.CAPTURES) else analysis.PROJECT
+    return str(path.relative_to(base))
+
+
+def expected(file: str) -> dict[str, list[dict[str, str]]]:
+    """The rows of ../shared/expected/`file` by capture; empty where it is not there."""
+    path = analysis.SHARED / "expected" / file
+    rows: dict[str, list[dict[str, str]]] = {}
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as source:
+            for row in csv.DictReader(source, delimiter="\t"):
+                rows.setdefault(row["capture"], []).append(row)
+    return rows
