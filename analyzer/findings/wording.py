@@ -94,6 +94,19 @@ def numbers(index: Index, rows: Iterable[int]) -> list[int]:
 
 
 def display_filter(index: Index, rows: Sequence[int]) -> str:
-    """A Wireshark display filter for the first MAX_FILTERED flows."""
-    parts = [BY_NAME["wireshark_filter"].get(index.table, row) for row in rows[:MAX_FILTERED]]
+    """A Wireshark display filter for the first MAX_FILTERED flows: one term a listener, its clients as sets."""
+    if len(rows) == 1:
+        return str(BY_NAME["wireshark_filter"].get(index.table, rows[0]))
+    listeners: dict[tuple[str, int], list[int]] = {}
+    for row in rows[:MAX_FILTERED]:
+        listeners.setdefault((host(index.responder(row)), index.fact(row, "r_port")), []).append(row)
+    parts = []
+    for (address, port), members in listeners.items():
+        family = "ipv6" if ":" in address else "ip"
+        clients = ", ".join(dict.fromkeys(host(index.originator(row)) for row in members))
+        ports = ", ".join(str(number) for number in sorted({index.fact(row, "o_port") for row in members}))
+        parts.append(
+            f"{family}.addr == {address} && tcp.port == {port} && {family}.addr in {{{clients}}}"
+            f" && tcp.port in {{{ports}}}"
+        )
     return parts[0] if len(parts) == 1 else " || ".join(f"({part})" for part in parts)

@@ -81,7 +81,8 @@ _OBSERVED = cython.declare(cython.uint, 1)
 _INFERRED = cython.declare(cython.uint, 2)
 
 # Time stamps of a capture of the same packet twice lie microseconds apart; a mirror port or a queue between two
-# capture points adds little. A retransmission carries a new IP identification, so this may be generous …
+# capture points adds little. A retransmission carries a new IP identification (but for crafted packets that always
+# carry the same), so this may be generous …
 _COPY_BY_ID_NS = cython.declare(cython.longlong, 500_000_000)
 # … while identification 0 leaves only TSval, whose clock ticks every 1 to 10 ms (RFC 7323 section 5.4) …
 _COPY_BY_TSVAL_NS = cython.declare(cython.longlong, 5_000_000)
@@ -92,6 +93,8 @@ _COPY_BARE_NS = cython.declare(cython.longlong, 1_000_000)
 _DOUBT_PERCENT = cython.declare(cython.longlong, states.DOUBT_PERCENT)
 # Round trip assumed where none was measured: Linux never retransmits sooner (TCP_RTO_MIN is 200 ms).
 _RTT_UNKNOWN_NS = cython.declare(cython.longlong, 150_000_000)
+# An ACK captured before the data it covers: the order of two queues of one interface.
+_REORDER_NS = cython.declare(cython.longlong, 20_000_000)
 _RTT_SLACK_NS = cython.declare(cython.longlong, 1_000_000)
 # The first timer SYN+ACK comes after 1 s (RFC 6298); with TCP_DEFER_ACCEPT it does not, the first is at 3 s or later.
 _DEFERRED_NS = cython.declare(cython.longlong, 2_500_000_000)
@@ -273,6 +276,7 @@ class End:
     fin_end: cython.uint  # sequence number after its FIN
     syn_payload: cython.uint  # fast-open data in its SYN
     syn_ns: cython.longlong  # its last SYN or SYN+ACK
+    syn_copy_ns: cython.longlong  # the last one taken for a copy made by the capture
     fin_ns: cython.longlong
     syn_acked_ns: cython.longlong
     fin_acked_ns: cython.longlong
@@ -297,6 +301,9 @@ class End:
     data_ns: cython.longlong
     data_ns2: cython.longlong
     holes: list
+    gap_start: cython.uint  # the last run that was acknowledged and not captured, which may still come
+    gap_end: cython.uint
+    gap_ns: cython.longlong
     # compatibility: Zeek and Wireshark
     zeek: cython.uchar
     z_seen: cython.uchar
@@ -632,6 +639,8 @@ class Tracker:
             if flow.previous is not None and not (fl & _SYN):
                 newest = self._older_owner(flow, side, sender, receiver, g)
                 if newest is not flow:
+                    if (fl & 0x17) == 0x10 and receiver.state == _SYN_SENT:
+                        flow.bits |= _B_CHALLENGED
                     if newest.a_lo != flow.a_lo or newest.a_port != flow.a_port or newest.a_hi != flow.a_hi:
                         side = 1 - side
                     flow = newest
@@ -989,6 +998,7 @@ class Tracker:
             return
         if _is_copy(g, sender.syn_id, sender.syn_tsval, sender.syn_ns, False):
             sender.duplicates += 1
+            sender.syn_copy_ns = g.ts
             return
         sender.syn_retransmissions += 1
         sender.retransmissions += 1
@@ -1087,12 +1097,20 @@ class Tracker:
             sender.duplicates += 1
             flow.last_synack_ns = previous_ns
             return
+        round_trip: cython.longlong = self._round_trip(flow)
+        if receiver.syn_copy_ns > previous_ns and g.ts - receiver.syn_copy_ns <= round_trip:
+            # Answered for itself: that SYN was no copy, its sender only numbers all its packets alike.
+            receiver.duplicates -= 1
+            receiver.syn_retransmissions += 1
+            receiver.retransmissions += 1
+            receiver.syn_ns = receiver.syn_copy_ns
+            receiver.syn_copy_ns = 0
+            syn_between = True
         sender.synack_retransmissions += 1
         sender.retransmissions += 1
         sender.syn_id = g.ip_id
         sender.syn_tsval = g.tsval
         sender.syn_ns = g.ts
-        round_trip: cython.longlong = self._round_trip(flow)
         if receiver.state == _SYN_SENT:
             self._event(flow, sender, receiver, _EV_SYN_ACK, g)
         if syn_between and g.ts - receiver.syn_ns <= round_trip:
@@ -1144,6 +1162,15 @@ class Tracker:
             return False
         if not fin and g.payload <= 1 and ((g.seq + 1) & _M32) == sender.snd_nxt:
             return False  # keep-alive (RFC 9293 section 3.8.4) or zero-window probe
+        if sender.gap_ns and g.ts - sender.gap_ns <= _REORDER_NS and seq_le(sender.gap_start, g.seq):
+            if seq_le(end, sender.gap_end):
+                # It was not missing, only captured after its ACK.
+                if end == sender.gap_end:
+                    sender.gap_ns = 0
+                    sender.missing -= 1
+                sender.gap_start = end
+                self._note_data(sender, g)
+                return False
         if self._is_data_copy(sender, g, end):
             sender.duplicates += 1
             if g.payload:
@@ -1276,10 +1303,13 @@ class Tracker:
             if ahead != 0 and ahead < _HALF:
                 if ahead >= _FAR or receiver.fin_sent:
                     return
-                receiver.snd_nxt = g.ack
                 if receiver.has_sent:
                     receiver.missing += 1
+                    receiver.gap_start = receiver.snd_nxt
+                    receiver.gap_end = g.ack
+                    receiver.gap_ns = g.ts
                     self._zeek_gap(flow, receiver)
+                receiver.snd_nxt = g.ack
         self._acknowledge(sender, g)
         self._pass_holes(flow, receiver, g.ack)
         self._on_handshake_ack(flow, sender, receiver, g)
@@ -1380,6 +1410,11 @@ class Tracker:
         if not self._rst_accepted(flow, sender, receiver, g):
             sender.rejected_rsts += 1
             return
+        if responder and complete and (g.flags & _ACK) and receiver.has_isn:
+            if seq_lt((receiver.isn + 1 + receiver.syn_payload) & _M32, g.ack):
+                # It acknowledges data: a socket sent this, not a host that has none.
+                flow.bits |= _B_CONFIRMED
+                flow.bits &= ~_B_CONTRADICTED
         sender.reset = 1
         sender.reset_ns = g.ts
         receiver.reset = 1
@@ -1403,6 +1438,7 @@ class Tracker:
                 and not (flow.bits & _B_CONFIRMED)
                 and sender.has_isn
                 and g.seq == ((sender.isn + 1) & _M32)
+                and g.ts - sender.syn_acked_ns <= self._round_trip(flow)
             ):
                 flow.bits |= _B_STALE_RST
             if not complete and not flow.first_synack_ns and not receiver.has_sent:
