@@ -11,7 +11,7 @@ from analyzer.findings.index import SECOND_NS, Host, Index, ListenerKey
 from analyzer.flows.columns import BY_NAME, address_text
 
 MAX_FLOWS = 1000  # flow numbers a finding lists: a flood must not make the report as long as the capture
-MAX_FILTERED = 10  # flows in a display filter: Wireshark takes about a second for a longer one
+MAX_FILTERED = 50  # flows in a display filter: a line that can still be read and pasted
 MAX_EXAMPLES = 3
 MAX_NAMED = 4  # hosts or ports named in a line
 MAX_PLACES = 5  # findings of one cause: listeners beyond that share one
