@@ -178,7 +178,6 @@ def test_every_capture_of_the_laboratory_has_an_answer() -> None:
 
 
 @needs_captures
-@pytest.mark.xfail(strict=True, reason="SYNs of a raw socket with one IP identification, 0.3 s apart, count as copies")
 def test_syns_that_draw_answers_are_no_copies() -> None:
     """FIELD 8.2 R: each SYN was answered at once, so each was sent."""
     (got,) = analysis.records(analysis.CAPTURES / "kernel" / "R_dup_syn_elicits_synack.pcap")
