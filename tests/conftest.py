@@ -20,7 +20,7 @@ from analyzer.cli import HOT_MODULES
 #: what HANDSHAKE_WITHOUT may name → the reasons for a skip that its lack excuses
 MAY_LACK = {
     "compiler": r"compile[rd]",
-    "shared": r"\bshared\b",
+    "shared": r"\bshared\b|empty parameter set",
 }
 
 
