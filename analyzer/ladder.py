@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from analyzer import segments as s
 from analyzer.capture import open_capture
@@ -26,6 +27,8 @@ _M32 = 0xFFFF_FFFF
 COPIES_SOUGHT = 64
 #: copies by time stamp lie closer than any timer (see the tracker)
 COPY_NS = 5_000_000
+
+_COPY = "duplicate of the capture"
 
 #: letters in tcpdump's order
 _LETTERS = (
@@ -87,7 +90,9 @@ def rungs(
     """All segments of a flow, in order of capture. `sources` and `options` are those that `table` was made from."""
     segments = _segments(table, row, sources, options, progress)
     entries = timeline.unpack(table.transitions(row))
-    return list(_climb(table, row, segments, entries))
+    made = list(_climb(table, row, segments, entries))
+    _answered_copies(made, entries)
+    return made
 
 
 def find_frame(sources: Sequence[Source], options: Options, number: int) -> dict[str, int] | None:
@@ -258,6 +263,14 @@ def _closing(here: Sequence[timeline.Entry], entries: Sequence[timeline.Entry]) 
             yield f"FIN of the {ENDS[entry.side]} acknowledged"
 
 
+def _answered_copies(made: Sequence[Rung], entries: Sequence[timeline.Entry]) -> None:
+    """A SYN that looked like a copy and got a SYN+ACK of its own was sent again: some hosts number packets alike."""
+    elicited = {entry.packet for entry in entries if entry.reason == states.RE_SYNACK_ELICITED}
+    for rung, after in pairwise(made):
+        if after.packet in elicited and _COPY in rung.marks and rung.side != after.side:
+            rung.marks[rung.marks.index(_COPY)] = states.REASONS[states.RE_SYN_AGAIN]
+
+
 class _Numbers:
     """Sequence numbers as tcpdump shows them: absolute in SYNs and without ACK, else relative to the first ACK's."""
 
@@ -295,6 +308,7 @@ class _Repeats:
     def __init__(self) -> None:
         self._earlier: tuple[list[dict[str, int]], list[dict[str, int]]] = ([], [])
         self._highest: list[int | None] = [None, None]
+        self._acked: list[int | None] = [None, None]
 
     def marks(
         self,
@@ -310,10 +324,12 @@ class _Repeats:
         end = (segment["seq"] + carries) & _M32
         again = carries and highest is not None and _distance(highest, end) <= 0
         if any(_is_copy(segment, other) for other in earlier):
-            yield "duplicate of the capture"
+            yield _COPY
+        elif flags & _PLAIN == s.SYN | s.ACK and any(_conflicts(segment, other) for other in earlier):
+            yield "SYN+ACK with another sequence number"
         elif any(entry.reason in _REPEATS and entry.side == side for entry in here):
             yield next(states.REASONS[e.reason] for e in here if e.reason in _REPEATS and e.side == side)
-        elif reached[side] in _SYNCHRONIZED and highest is not None and _is_keep_alive(segment, highest):
+        elif reached[side] in _SYNCHRONIZED and _is_keep_alive(segment, highest, self._acked[side]):
             yield "keep-alive"
         elif again and not flags & s.SYN:
             yield "retransmission"
@@ -323,6 +339,8 @@ class _Repeats:
             yield "zero window"
         if carries and (highest is None or _distance(highest, end) > 0 or flags & s.SYN):
             self._highest[side] = end
+        if flags & s.ACK:
+            self._acked[1 - side] = segment["ack"]
         earlier.append(segment)
         del earlier[:-COPIES_SOUGHT]
 
@@ -333,9 +351,18 @@ def _distance(start: int, end: int) -> int:
     return apart - (1 << 32) if apart >> 31 else apart
 
 
-def _is_keep_alive(segment: dict[str, int], highest: int) -> bool:
-    """RFC 9293 section 3.8.4: one byte behind what was sent, with nothing or one byte in it."""
-    return segment["payload"] <= 1 and segment["flags"] & _PLAIN == s.ACK and (highest - segment["seq"]) & _M32 == 1
+def _is_keep_alive(segment: dict[str, int], highest: int | None, acked: int | None) -> bool:
+    """RFC 9293 section 3.8.4: one byte behind what was sent and acknowledged, with nothing or that byte in it."""
+    if highest is None or segment["payload"] > 1 or segment["flags"] & _PLAIN != s.ACK:
+        return False
+    return (highest - segment["seq"]) & _M32 == 1 and (not segment["payload"] or acked == highest)
+
+
+def _conflicts(segment: dict[str, int], other: dict[str, int]) -> bool:
+    """Whether `other` is a SYN+ACK for the same SYN that `segment`, a SYN+ACK, contradicts."""
+    return (
+        other["flags"] & _PLAIN == s.SYN | s.ACK and other["ack"] == segment["ack"] and other["seq"] != segment["seq"]
+    )
 
 
 def _is_copy(segment: dict[str, int], other: dict[str, int]) -> bool:

@@ -38,7 +38,7 @@ def health(result: Result, table: FlowTable) -> dict[str, Any]:
         "directions_seen": _directions(table),
         "notes": list(capture.notes),
         "weakened_by": weaknesses(result, table),
-        "files": [asdict(file) for file in capture.files],
+        "files": [{**asdict(file), "linktypes": list(file.linktypes)} for file in capture.files],
     }
 
 

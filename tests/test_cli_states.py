@@ -1,0 +1,130 @@
+"""`handshake states`: netstat's counts for people, and the fixed document for programs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import tiny_pcap
+
+from analyzer.cli import main
+
+
+@pytest.fixture
+def capture(tmp_path):
+    frames = [*tiny_pcap.graceful(), *tiny_pcap.half_open(start=0.5)]
+    return tiny_pcap.write(tmp_path / "a.pcap", *sorted(frames))
+
+
+def states(capsys, *words: str) -> str:
+    assert main(["states", *words]) == 0
+    return capsys.readouterr().out
+
+
+def at(seconds: float) -> str:
+    return str(tiny_pcap.START_NS + round(seconds * 1e9))
+
+
+def test_the_document_has_its_fixed_shape(capture, capsys):
+    words = ("--at", at(0.045), "--host", tiny_pcap.SERVER, "--sockets", "--json")
+    found = json.loads(states(capsys, capture, *words))
+    assert found["at_ns"] == int(at(0.045))
+    assert found["host"] == tiny_pcap.SERVER
+    assert found["counts"] == {"LISTEN": 1, "ESTABLISHED": 1}
+    socket = next(socket for socket in found["sockets"] if socket["state"] == "ESTABLISHED")
+    expected = {"local": tiny_pcap.SERVER, "local_port": 80, "peer": tiny_pcap.CLIENT, "peer_port": 40_000, "flow": 0}
+    assert expected.items() <= socket.items()
+    assert sum(found["counts"].values()) == len(found["sockets"])
+
+
+def test_times_in_seconds_and_nanoseconds_are_the_same(capture, capsys):
+    assert states(capsys, capture, "--at", "1700000000.045", "--json") == states(
+        capsys, capture, "--at", "1700000000045000000", "--json"
+    )
+
+
+def test_without_at_it_is_the_end_of_the_capture(capture, capsys):
+    assert json.loads(states(capsys, capture, "--json"))["at_ns"] == int(at(3.51))
+
+
+def test_a_host_gets_what_awk_makes_of_netstat(capture, capsys):
+    lines = states(capsys, capture, "--host", tiny_pcap.SERVER).splitlines()
+    assert sorted(line.split() for line in lines) == [["LISTEN", "1"], ["SYN_RECV", "1"]]
+
+
+def test_names_are_netstats(tmp_path, capsys):
+    frames = tiny_pcap.graceful()
+    path = tiny_pcap.write(tmp_path / "b.pcap", *frames[:6])
+    assert states(capsys, path, "--host", tiny_pcap.CLIENT).split() == ["FIN_WAIT1", "1"]
+
+
+def test_without_a_host_there_is_a_row_a_host_and_the_total(capture, capsys):
+    rows = [line.split() for line in states(capsys, capture).splitlines()]
+    assert rows[0][0] == "host"
+    assert {row[0] for row in rows[1:-1]} == {tiny_pcap.SERVER, tiny_pcap.CLIENT}
+    assert rows[-1][0] == "total"
+    counts = [list(map(int, row[1:])) for row in rows[1:]]
+    assert sum(counts[0]) >= sum(counts[1])
+    assert [sum(column) for column in zip(*counts[:-1], strict=True)] == counts[-1]
+
+
+def test_every_gives_a_row_an_instant(capture, capsys):
+    rows = states(capsys, capture, "--every", "1s", "--host", tiny_pcap.SERVER).splitlines()
+    assert [row.split()[0] for row in rows[1:]] == [f"2023-11-14T22:13:2{second}.000000Z" for second in range(4)]
+
+
+def test_every_as_json_is_an_object_a_line(capture, capsys):
+    found = [json.loads(line) for line in states(capsys, capture, "--every", "500ms", "--json").splitlines()]
+    assert [one["at_ns"] - tiny_pcap.START_NS for one in found] == [n * 500_000_000 for n in range(8)]
+
+
+def test_every_agrees_with_at(capture, capsys):
+    for line in states(capsys, capture, "--every", "500ms", "--json", "--sockets").splitlines():
+        one = json.loads(line)
+        assert json.loads(states(capsys, capture, "--at", str(one["at_ns"]), "--json", "--sockets")) == one
+
+
+def test_every_runs_from_from_to_to(capture, capsys):
+    words = ("--every", "1s", "--from", at(1), "--to", at(3), "--json")
+    found = [json.loads(line)["at_ns"] for line in states(capsys, capture, *words).splitlines()]
+    assert found == [int(at(1)), int(at(2)), int(at(3))]
+
+
+def test_every_is_bounded(capture, capsys):
+    assert main(["states", capture, "--every", "1ns"]) == 2
+    assert "--from and --to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--at", "1", "--every", "1s"], ["--sockets", "--every", "1s"], ["--host", "x"], ["--from", "2", "--to", "1"]],
+)
+def test_words_that_do_not_fit_are_status_2(capture, words):
+    assert main(["states", capture, *words]) == 2
+
+
+def test_port_narrows_sockets(capture, capsys):
+    found = json.loads(states(capsys, capture, "--port", "41000", "--json", "--sockets"))
+    assert {(s["local_port"], s["peer_port"]) for s in found["sockets"]} == {(80, 41_000), (41_000, 80)}
+
+
+def test_where_narrows_sockets_of_connections(capture, capsys):
+    found = json.loads(states(capsys, capture, "--where", "flow == 0", "--json", "--sockets"))
+    assert {s["flow"] for s in found["sockets"]} == {None, 0}
+
+
+def test_sockets_are_listed_as_netstat_lists_them(capture, capsys):
+    lines = states(capsys, capture, "--host", tiny_pcap.SERVER, "--sockets").splitlines()
+    assert ["198.51.100.2:80", "*", "LISTEN"] in [line.split()[:3] for line in lines]
+    assert ["198.51.100.2:80", "192.0.2.1:41000", "SYN_RECV"] in [line.split()[:3] for line in lines]
+
+
+def test_a_moment_before_the_capture_has_no_sockets(capture, capsys):
+    assert json.loads(states(capsys, capture, "--at", "1", "--json"))["counts"] == {}
+
+
+def test_a_longer_time_wait_is_kept_longer(tmp_path, capsys):
+    path = tiny_pcap.write(tmp_path / "c.pcap", *tiny_pcap.graceful())
+    words = (path, "--at", at(100), "--host", tiny_pcap.CLIENT)
+    assert states(capsys, *words) == ""
+    assert states(capsys, *words, "--time-wait", "240").split() == ["TIME_WAIT", "1"]
