@@ -44,7 +44,7 @@ def test_a_clean_capture_says_so_in_three_lines(clean, capsys):
     lines = report(capsys, clean).splitlines()
     assert len(lines) == 3
     assert lines[0].startswith("clean.pcap: 8 packets in 70 ms from 2023-11-14T22:13:20.000000Z; 8 TCP segments")
-    assert lines[1].startswith("Clean: 1 of 1 handshakes completed")
+    assert lines[1].startswith("Clean: 1 handshake completed and none failed; 1 closed gracefully.")
 
 
 def test_real_clean_captures_say_so_in_three_lines(capsys):

@@ -137,12 +137,11 @@ def _skipped(capture: dict[str, Any]) -> str:
 def _clean(analysis: Analysis) -> str:
     """That there is no fault, and how the connections went."""
     lists = analysis.lists
-    midstream = lists.handshake.get("midstream", 0)
+    complete, midstream = lists.handshake.get("complete", 0), lists.handshake.get("midstream", 0)
+    opened = f"{words.many(complete, 'handshake')} completed and none failed" if complete else "no handshake in it"
+    older = f", {words.many(midstream, 'connection')} older than the capture" if midstream else ""
     ends = ", ".join(f"{count:,} {_ENDS[word]}" for word, count in lists.close.items())
-    older = f", {midstream:,} older than the capture" if midstream else ""
-    return (
-        f"Clean: {lists.handshake.get('complete', 0):,} of {len(analysis.rows):,} handshakes completed{older}; {ends}."
-    )
+    return f"Clean: {opened}{older}; {ends}."
 
 
 def _nothing_else(noted: Sequence[Finding]) -> str:
