@@ -1,0 +1,47 @@
+"""The counts and lists of a report say what the columns say, flow by flow."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from pcaps_cases import PCAPS
+
+import analyzer
+from analyzer.flows import columns, verdict
+
+
+@pytest.fixture(
+    scope="module", params=sorted(path.name for path in PCAPS.iterdir() if (path / "expected.json").exists())
+)
+def analysis(request):
+    return analyzer.read(next((PCAPS / request.param).glob("*.pcap*")))
+
+
+def test_counts_are_those_of_the_columns(analysis):
+    for word in ("handshake", "close"):
+        get = columns.BY_NAME[word].get
+        assert getattr(analysis.lists, word) == Counter(get(analysis.table, row) for row in analysis.rows)
+
+
+def test_lists_are_those_of_the_columns(analysis):
+    flows = analysis.flows
+    for name, where in (
+        ("incomplete_handshakes", flows["handshake"].isin(verdict.INCOMPLETE)),
+        ("half_closed", flows["close"] == "half_closed"),
+        ("synack_retransmissions", flows["synack_retransmissions"] > 0),
+    ):
+        assert list(getattr(analysis, name).index) == list(flows.index[where])
+
+
+def test_frames_hold_what_the_records_hold(analysis):
+    flows = analysis.flows
+    for row in list(analysis.rows)[:20]:
+        for name, value in columns.record(analysis.table, row).items():
+            if name != "flow":
+                found = flows.iloc[row][name]
+                kind = columns.BY_NAME[name].kind
+                if value is None:
+                    assert found is None or found != found or str(found) in ("<NA>", "NaT")
+                else:
+                    assert (found.value if kind in ("time", "span") else found) == value
