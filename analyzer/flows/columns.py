@@ -85,7 +85,7 @@ def handshake(table: FlowTable, row: int) -> str:
 
 def close(table: FlowTable, row: int) -> str:
     """The verdict on the close."""
-    return verdict.close(table.fact(row, "bits"), table.fact(row, "o_fins"), table.fact(row, "r_fins"))
+    return verdict.close(table.bits(row), table.fact(row, "o_fins"), table.fact(row, "r_fins"))
 
 
 def _synack_cause(table: FlowTable, row: int) -> str:

@@ -118,6 +118,14 @@ class FlowTable:
             return state, basis
         return before, states.INFERRED
 
+    def bits(self, row: int) -> int:
+        """The flow's bits, a FIN's acknowledgment left out while it is in doubt at the end of the capture."""
+        bits = self.fact(row, "bits")
+        for end, acked in (("o_", f.O_FIN_ACKED), ("r_", f.R_FIN_ACKED)):
+            if bits & acked and self.end_ns <= self.fact(row, end + "doubt_until_ns"):
+                bits &= ~acked
+        return bits
+
     def final(self, row: int) -> tuple[int, int, int, int]:
         """States and bases of originator and responder at the end of the capture, timers applied."""
         known = self._finals.get(row)

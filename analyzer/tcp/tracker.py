@@ -96,6 +96,8 @@ _RTT_UNKNOWN_NS = cython.declare(cython.longlong, 150_000_000)
 # An ACK captured before the data it covers: the order of two queues of one interface.
 _REORDER_NS = cython.declare(cython.longlong, 20_000_000)
 _RTT_SLACK_NS = cython.declare(cython.longlong, 1_000_000)
+# Repetitions of data that take a path's loss past belief: 0.2 + 0.4 + 0.8 s of Linux's timer.
+_IN_VAIN = cython.declare(cython.uint, 3)
 # The first timer SYN+ACK comes after 1 s (RFC 6298); with TCP_DEFER_ACCEPT it does not, the first is at 3 s or later.
 _DEFERRED_NS = cython.declare(cython.longlong, 2_500_000_000)
 
@@ -267,6 +269,10 @@ class End:
     refresh: cython.longlong
     interval: cython.longlong
     repeats: cython.uint
+    before_refresh: cython.longlong  # the same of the state before, should the present one be withdrawn
+    before_interval: cython.longlong
+    before_repeats: cython.uint
+    in_vain: cython.uint  # data sent again since the handshake's ACK, without any sign of the responder
     isn: cython.uint
     alternative: cython.uint  # ISN of a conflicting SYN+ACK
     first_seq: cython.uint
@@ -1127,14 +1133,15 @@ class Tracker:
             flow.synack_cause |= _C_DEFERRED
         else:
             flow.synack_cause |= _C_AFTER_ACK
-        if sender.state == _ESTABLISHED and sender.basis == _INFERRED and not (flow.bits & _B_CONFIRMED):
+        if flow.bits & _B_CONFIRMED:
+            return
+        if sender.state == _ESTABLISHED and sender.basis == _INFERRED:
             self._withdraw(flow, sender)
+        if sender.state == _SYN_RECEIVED:
             self._refresh(flow, sender, _RE_ACK_CONTRADICTED, g, g.ts - previous_ns)
             sender.syn_acked = 0
             sender.contradicted = 1
             flow.bits |= _B_CONTRADICTED
-        elif sender.state == _SYN_RECEIVED:
-            self._refresh(flow, sender, _RE_SYNACK_AGAIN, g, g.ts - previous_ns)
 
     @cython.cfunc
     def _sequence(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.bint:
@@ -1180,10 +1187,26 @@ class Tracker:
             sender.retransmissions += 1
             if g.payload:
                 self._zeek_repeat(flow, sender)
+                self._data_in_vain(flow, sender, receiver)
         if seq_lt(sender.snd_nxt, end):
             sender.snd_nxt = end
         self._note_data(sender, g)
         return False
+
+    @cython.cfunc
+    def _data_in_vain(self, flow: Flow, sender: End, receiver: End) -> cython.void:
+        """Data of the originator sent again and again to a responder that has shown nothing since its SYN+ACK.
+
+        An ESTABLISHED socket acknowledges at once. This one never got the ACK, ignores it, or never kept a socket (SYN
+        cookie with a full accept queue): it stays in SYN_RECEIVED until its timer gives up.
+        """
+        if receiver.state != _ESTABLISHED or receiver.basis != _INFERRED or flow.bits & _B_CONFIRMED:
+            return
+        if flow.originator != sender.side or not receiver.synacks:
+            return
+        sender.in_vain += 1
+        if sender.in_vain >= _IN_VAIN:
+            self._withdraw(flow, receiver)
 
     @cython.cfunc
     def _is_data_copy(self, sender: End, g: Segment, end: cython.uint) -> cython.bint:
@@ -1552,11 +1575,15 @@ class Tracker:
         packed = (packed << 16) | (reason << 8) | (basis << 5) | (state << 1) | end.side
         if state != end.state or end.basis == _UNKNOWN:
             end.since = g.ts
+        if state != end.state:
+            end.before_refresh = end.refresh
+            end.before_repeats = end.repeats
+            end.before_interval = end.interval
+            end.repeats = 0
+            end.interval = 0
         end.state = state
         end.basis = basis
         end.refresh = g.ts
-        end.repeats = 0
-        end.interval = 0
         if size:
             last = log[size - 1]
             if (last >> 16) == g.packet and (last & 1) == end.side and not (last & 0x80):
@@ -1602,6 +1629,9 @@ class Tracker:
                     end.state = (entry >> 1) & 0xF
                     end.basis = (entry >> 5) & 3
                     end.since = log[at - 1]
+                    end.refresh = end.before_refresh
+                    end.repeats = end.before_repeats
+                    end.interval = end.before_interval
                     return
                 if ((entry >> 5) & 3) != _INFERRED:
                     return
