@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from analyzer.flows import verdict
+from analyzer.flows import columns, verdict
 from analyzer.flows.table import FlowTable
 
 
@@ -24,25 +24,30 @@ class Lists(NamedTuple):
 
 
 def make_lists(table: FlowTable, rows: Sequence[int]) -> Lists:
-    """Judge the flows in `rows`; flows with the same facts are judged once."""
-    everything = isinstance(rows, range) and len(rows) == len(table)
-    columns = [table.raw(name) for name in ("bits", "o_fins", "r_fins")]
-    if not everything:
-        columns = [[column[row] for row in rows] for column in columns]  # type: ignore[misc]
-    keys = list(zip(*columns, strict=True))
+    """Judge the flows in `rows`: those without a FIN by their bits, once for all alike (a flood has few kinds)."""
+    bits, o_fins, r_fins = table.raw("bits"), table.raw("o_fins"), table.raw("r_fins")
+    o_again, r_again = table.raw("o_synack_retransmissions"), table.raw("r_synack_retransmissions")
     handshakes: Counter[str] = Counter()
     closes: Counter[str] = Counter()
-    wanted: dict[tuple[int, ...], tuple[bool, bool]] = {}
-    for key, count in Counter(keys).items():
-        handshake, close = verdict.handshake(key[0]), verdict.close(*key)
-        handshakes[handshake] += count
-        closes[close] += count
-        wanted[key] = (handshake in verdict.INCOMPLETE, close == "half_closed")
-    again = [table.raw(name) for name in ("o_synack_retransmissions", "r_synack_retransmissions")]
+    incomplete: set[int] = set()
+    for kind, count in Counter([bits[row] for row in rows]).items():
+        word = verdict.handshake(kind)
+        handshakes[word] += count
+        if word in verdict.INCOMPLETE:
+            incomplete.add(kind)
+    for kind, count in Counter([bits[row] for row in rows if not (o_fins[row] or r_fins[row])]).items():
+        closes[verdict.close(kind, 0, 0)] += count
+    half_closed = []
+    for row in rows:
+        if o_fins[row] or r_fins[row]:
+            word = columns.close(table, row)
+            closes[word] += 1
+            if word == "half_closed":
+                half_closed.append(row)
     return Lists(
         {word: handshakes[word] for word in verdict.HANDSHAKES if word in handshakes},
         {word: closes[word] for word in verdict.CLOSES if word in closes},
-        [row for row, key in zip(rows, keys, strict=True) if wanted[key][0]],
-        [row for row, key in zip(rows, keys, strict=True) if wanted[key][1]],
-        [row for row in rows if again[0][row] or again[1][row]],
+        [row for row in rows if bits[row] in incomplete],
+        half_closed,
+        [row for row in rows if o_again[row] or r_again[row]],
     )
