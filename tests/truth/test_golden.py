@@ -14,11 +14,6 @@ CASES = pcaps_cases.all_cases()
 UNKNOWABLE = {
     "incident": {
         (80, 34831): "TIME_WAIT at 61.1 s: Linux's timer wheel may end it up to two seconds late",
-        (8080, 36247): "a SYN-RECV that died silently after its last SYN+ACK was acknowledged",
-        (8080, 38333): "a SYN-RECV that died silently after its last SYN+ACK was acknowledged",
-        (8080, 39921): "a SYN cookie whose ACK was dropped: no socket, and no RST to show it",
-        (8080, 37503): "a SYN cookie whose ACK was dropped",
-        (8080, 35355): "a SYN cookie whose ACK was dropped",
     },
 }
 #: what the host itself sent was not captured

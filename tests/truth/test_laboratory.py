@@ -185,7 +185,6 @@ def test_syns_that_draw_answers_are_no_copies() -> None:
 
 
 @needs_captures
-@pytest.mark.xfail(strict=True, reason="close says graceful beside a responder in LAST_ACK")
 def test_a_close_in_last_ack_is_not_graceful() -> None:
     """FIELD 8.2 L: the last ACK is captured six times, and does not arrive."""
     (got,) = analysis.records(analysis.CAPTURES / "kernel" / "L_last_ack_lost.pcap")
