@@ -9,8 +9,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from analyzer.capture import open_capture
 from analyzer.flows.facts import FlowFacts
@@ -27,8 +26,7 @@ BATCH_SEGMENTS = 4096
 Source = str | os.PathLike[str] | BinaryIO
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """What changes an analysis itself (not what is shown of it)."""
 
     by_vlan: bool = False
@@ -37,8 +35,7 @@ class Options:
     max_flows: int | None = None
 
 
-@dataclass
-class Result:
+class Result(NamedTuple):
     """What one pass over a capture gives."""
 
     facts: FlowFacts
@@ -47,7 +44,7 @@ class Result:
     skipped: dict[str, int]
     tracker: dict[str, int]
     end_ns: int
-    scopes: list[str] = field(default_factory=list)
+    scopes: list[str]
 
 
 def run(

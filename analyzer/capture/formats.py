@@ -5,7 +5,7 @@ Owns the magic numbers of captures and the names of what is not one. Knows nothi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MAXIMUM_SNAPLEN = 262_144  # libpcap's and Wireshark's largest frame where the file does not declare more
 
@@ -15,8 +15,7 @@ PCAP_FILE_HEADER = 24
 PCAPNG_LEAST_HEADER = 12  # block type, length, byte-order magic
 
 
-@dataclass(frozen=True)
-class PcapVariant:
+class PcapVariant(NamedTuple):
     """How a pcap file lays out its numbers; `words` says it for people."""
 
     big: bool

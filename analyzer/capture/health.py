@@ -5,46 +5,51 @@ Owns the records only; the reader fills them in. A number that no file states is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import Any
 
 
-@dataclass
 class InterfaceHealth:
     """One interface of a pcapng section; the counters are totals since the capture began, as written there."""
 
-    name: str = ""
-    linktype: int = 0
-    received: int | None = None
-    dropped_by_interface: int | None = None
-    dropped_by_kernel: int | None = None
+    def __init__(self, name: str = "", linktype: int = 0) -> None:
+        self.name = name
+        self.linktype = linktype
+        self.received: int | None = None
+        self.dropped_by_interface: int | None = None
+        self.dropped_by_kernel: int | None = None
 
 
-@dataclass
 class FileHealth:
     """One file of the capture. Times are nanoseconds since the epoch, None where no frame has one."""
 
-    name: str
-    format: str = ""  # "pcap" or "pcapng"
-    variant: str = ""  # resolution and byte order, for people
-    compression: str = ""  # "" or "gzip", "zstd", "xz", "lz4", "bzip2"; "gzip in xz" where nested
-    bytes: int = 0  # read from the file as it is stored
-    packets: int = 0
-    first_ns: int | None = None
-    last_ns: int | None = None
-    snaplen: int | None = None  # None before the file is read; 0 says unlimited
-    linktypes: tuple[int, ...] = ()
-    truncated: str | None = None  # why the file was not read to its end, as a sentence; None when it was
-    disordered: int = 0  # frames earlier than the frame in front of them
-    untimed: int = 0  # frames without a time stamp (simple packet blocks)
-    interfaces: list[InterfaceHealth] = field(default_factory=list)
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.format = ""  # "pcap" or "pcapng"
+        self.variant = ""  # resolution and byte order, for people
+        self.compression = ""  # "" or "gzip", "zstd", "xz", "lz4", "bzip2"; "gzip in xz" where nested
+        self.bytes = 0  # read from the file as it is stored
+        self.packets = 0
+        self.first_ns: int | None = None
+        self.last_ns: int | None = None
+        self.snaplen: int | None = None  # None before the file is read; 0 says unlimited
+        self.linktypes: tuple[int, ...] = ()
+        self.truncated: str | None = None  # why the file was not read to its end, as a sentence; None when it was
+        self.disordered = 0  # frames earlier than the frame in front of them
+        self.untimed = 0  # frames without a time stamp (simple packet blocks)
+        self.interfaces: list[InterfaceHealth] = []
+
+    def as_dict(self) -> dict[str, Any]:
+        """Its fields as plain values."""
+        interfaces = [dict(vars(interface)) for interface in self.interfaces]
+        return {**vars(self), "linktypes": list(self.linktypes), "interfaces": interfaces}
 
 
-@dataclass
 class CaptureHealth:
     """All files together, in the order they were named; complete once the capture has been iterated."""
 
-    files: list[FileHealth] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)  # what weakens the capture, one sentence each
+    def __init__(self, files: list[FileHealth] | None = None) -> None:
+        self.files: list[FileHealth] = files or []
+        self.notes: list[str] = []  # what weakens the capture, one sentence each
 
     @property
     def packets(self) -> int:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from itertools import accumulate
 from operator import itemgetter
+from typing import NamedTuple
 
 from analyzer.capture.frames import FrameBatch
 from analyzer.capture.framing import first_after
@@ -23,17 +23,17 @@ ALL_CHUNKS_BYTES = 4 << 20  # what the open files may hold together, however man
 Key = tuple[int, int]  # time, place of the file among those named: which of two frames goes first
 
 
-@dataclass
 class Track:
-    """One file of the merge: `open` gives its reader when `first_ns` has come (None: it holds no frame)."""
+    """One file of the merge: `opener` gives its reader when `first_ns` has come (None: it holds no frame)."""
 
-    place: int
-    first_ns: int | None
-    open: Callable[[], FileReader]
-    reader: FileReader | None = None
-    batches: Iterator[FrameBatch] = field(default_factory=lambda: iter(()))
-    batch: FrameBatch | None = None
-    at: int = 0
+    def __init__(self, place: int, first_ns: int | None, opener: Callable[[], FileReader]) -> None:
+        self.place = place
+        self.first_ns = first_ns
+        self.open = opener
+        self.reader: FileReader | None = None
+        self.batches: Iterator[FrameBatch] = iter(())
+        self.batch: FrameBatch | None = None
+        self.at = 0
 
     @property
     def due(self) -> Key:
@@ -61,8 +61,7 @@ class Track:
         return self.batch is not None
 
 
-@dataclass
-class _Run:
+class _Run(NamedTuple):
     """Frames `start` to `end` of `batch`."""
 
     batch: FrameBatch

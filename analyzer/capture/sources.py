@@ -10,8 +10,7 @@ import stat
 import sys
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from analyzer.capture.formats import READ_WORDS
 from analyzer.errors import CaptureError, NotACaptureError, UsageError
@@ -21,8 +20,7 @@ MAX_OPEN_FILES = 64  # of hundreds that overlap in time; the soft limit of descr
 STANDARD_INPUT = "standard input"
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """One thing to read. A regular file has a `path` and can be read again; others are a `stream`, once."""
 
     name: str

@@ -6,7 +6,6 @@ Owns the way from a flow table to findings. Each cause is one file of `causes`; 
 from __future__ import annotations
 
 import gc
-from dataclasses import replace
 
 from analyzer.findings.causes import CAUSES
 from analyzer.findings.finding import Cause, Finding, lowered, weight
@@ -36,8 +35,7 @@ def _doubted(finding: Finding, cause: Cause, index: Index) -> Finding:
     doubts = [index.doubts[kind] for kind in cause.weakened_by if kind in index.doubts]
     if not doubts:
         return finding
-    return replace(
-        finding,
+    return finding._replace(
         confidence=lowered(finding.confidence),
         evidence=[*finding.evidence, f"less sure than it looks, because of the capture: {'; '.join(doubts)}"],
     )

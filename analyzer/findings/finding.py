@@ -6,7 +6,6 @@ Owns the two shapes, the words for severity and confidence, and the order of wei
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -22,8 +21,7 @@ FLAGS_ONLY = "flags_only"  # a capture filter kept only SYN, FIN and RST
 CUT = "cut"  # it does not hold all of what was captured: a damaged file, flows dropped at a bound
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """A cause, where it is, what shows it, and what to do.
 
     `count` is the number of flows concerned (of segments, where no flow is); `flows` names at most
@@ -33,7 +31,7 @@ class Finding:
     name: str
     severity: str
     confidence: str
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which a finding has no use for
     summary: str
     evidence: list[str]
     confirm: str

@@ -6,15 +6,14 @@ Owns the shape; made from an `engine.Result`, or by a live capture, which has no
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from analyzer.engine import Result
 
 
-@dataclass(frozen=True)
-class CaptureView:
+class CaptureView(NamedTuple):
     """Health and counters of a capture; None where nothing states a number."""
 
     segments: int = 0
@@ -24,7 +23,7 @@ class CaptureView:
     dropped_by_interface: int | None = None
     truncated: tuple[str, ...] = ()  # why a file was not read to its end, one sentence a file
     snaplen: int | None = None  # the shortest of all files that limit it
-    skipped: Mapping[str, int] = field(default_factory=dict)  # frames without a segment, by wire.reasons
+    skipped: Mapping[str, int] = MappingProxyType({})  # frames without a segment, by wire.reasons
     cut_options: int = 0  # segments whose options the snap length cut
     evicted: int = 0  # flows that left the tracker at its bound
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from analyzer import segments as s
 from analyzer.flows import facts as f
@@ -210,8 +209,7 @@ def _ecn_responder(table: FlowTable, row: int) -> bool | None:
     return (flags & (s.ECE | s.CWR)) == s.ECE if flags else None
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """One column: its name, its type, what it says, and its value for a row of a table.
 
     `kind`: "int", "text", "bool", "category" (text out of `words`), "time" (ns since the epoch) or "span" (ns).

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
 from analyzer.flows.columns import record
@@ -61,7 +60,7 @@ def _head(analysis: Analysis) -> dict[str, Any]:
     return {
         "capture": analysis.capture,
         "summary": summary(analysis),
-        "findings": [asdict(finding) for finding in analysis.findings],
+        "findings": [finding._asdict() for finding in analysis.findings],
     }
 
 

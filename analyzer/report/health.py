@@ -5,7 +5,6 @@ Owns its shape and the sentences. Counts come from the reader, the decoder and t
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from analyzer.engine import Result
@@ -38,7 +37,7 @@ def health(result: Result, table: FlowTable) -> dict[str, Any]:
         "directions_seen": _directions(table),
         "notes": list(capture.notes),
         "weakened_by": weaknesses(result, table),
-        "files": [{**asdict(file), "linktypes": list(file.linktypes)} for file in capture.files],
+        "files": [file.as_dict() for file in capture.files],
     }
 
 

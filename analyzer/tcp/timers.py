@@ -6,15 +6,14 @@ a moment lies from the last (re)transmission.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from analyzer.tcp import states
 
 SECOND_NS = 1_000_000_000
 
 
-@dataclass(frozen=True)
-class Timers:
+class Timers(NamedTuple):
     """The timers of both hosts; all in nanoseconds unless said otherwise."""
 
     time_wait_ns: int = 60 * SECOND_NS  # Linux TCP_TIMEWAIT_LEN, not tunable; RFC 9293 says 2 MSL = 240 s
