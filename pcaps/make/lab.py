@@ -17,7 +17,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,17 @@ from anonymous import anonymize
 
 CLONE_NEWNET = 0x40000000
 TCP_REPAIR = 19  # linux/tcp.h: a socket in repair mode is closed without a word on the wire
-TOOLS = ("ip", "nft", "nstat", "ss", "sysctl", "tcpdump", "dumpcap")
+TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ = 20, 21  # linux/tcp.h: which queue, and its next sequence number
+RECEIVE_QUEUE, SEND_QUEUE = 1, 2
+REPAIR_OFF_SILENTLY = -1  # TCP_REPAIR_OFF_NO_WP: without a window probe
+PACKAGES = {  # what the lab runs -> the Debian package that has it
+    "ip": "iproute2",
+    "nft": "nftables",
+    "nstat": "iproute2",
+    "ss": "iproute2",
+    "tcpdump": "tcpdump",
+    "dumpcap": "wireshark-common",  # pcapng only
+}
 QUIET_S = 0.05  # a snapshot counts only where no packet is nearer than this
 RELEVANT = "tcp or icmp[icmptype] == 3 or (icmp6 and ip6[40] == 1)"  # TCP, and ICMP unreachables of both versions
 
@@ -57,13 +67,17 @@ class LabError(Exception):
     """The lab could not do what the scenario asked for; the message is one line."""
 
 
-def need_root_and_tools() -> None:
+def need_root_and_tools(tools: Iterable[str] = tuple(PACKAGES)) -> None:
     """Raise LabError, in one line, where namespaces cannot be made."""
     if os.geteuid() != 0:
         raise LabError("needs root: it builds network namespaces (the captures themselves need nothing)")
-    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    missing = [tool for tool in tools if shutil.which(tool) is None]
     if missing:
-        raise LabError(f"needs {', '.join(missing)} (Debian: iproute2 nftables procps tcpdump wireshark-common)")
+        packages = " ".join(dict.fromkeys(PACKAGES[tool] for tool in missing))
+        raise LabError(f"needs {', '.join(missing)} (Debian: {packages})")
+    probe = subprocess.run(["unshare", "--net", "true"], capture_output=True, text=True)
+    if probe.returncode:
+        raise LabError(f"cannot make network namespaces: {probe.stderr.strip()}")
 
 
 def sh(*command: str) -> str:
@@ -88,7 +102,12 @@ class Host:
     def sysctl(self, **settings: object) -> None:
         """Set net.ipv4.* by their last names."""
         for name, value in settings.items():
-            self.run("sysctl", "-qw", f"net.ipv4.{name}={value}")
+            self.set(f"ipv4/{name}", value)
+
+    def set(self, path: str, value: object) -> None:
+        """Set a value below /proc/sys/net, which shows every thread its own namespace."""
+        with self:
+            Path("/proc/sys/net", path).write_text(f"{value}\n")
 
     def __enter__(self) -> Host:
         self._outside.fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
@@ -131,15 +150,15 @@ class Host:
             made.setsockopt(socket.IPPROTO_IP, socket.IP_HDRINCL, 1)
         return made
 
-    def drop(self, hook: str, rule: str) -> None:
-        """Drop what `rule` (nft syntax) matches at `hook`: input, output or forward.
+    def drop(self, hook: str, rule: str, verdict: str = "drop") -> None:
+        """Drop (or `reject with …`) what `rule` (nft syntax) matches at `hook`: input, output or forward.
 
         A capture on this host sees packets before input and after output drops them.
         """
         self.run("nft", "add", "table", "inet", "lab")
         chain = f"{{ type filter hook {hook} priority 0 ; }}"
         self.run("nft", "add", "chain", "inet", "lab", hook, chain)
-        self.run("nft", "add", "rule", "inet", "lab", hook, *rule.split(), "drop")
+        self.run("nft", "add", "rule", "inet", "lab", hook, *rule.split(), *verdict.split())
 
     def drop_nothing(self) -> None:
         self.run("nft", "flush", "ruleset")
@@ -183,10 +202,15 @@ class Snapshot:
 
 @dataclass
 class Net:
-    """client -- router -- server, with a delay line in the router unless `one_way_s` is 0."""
+    """client -- router -- server, with a delay line in the router unless `one_way_s` is 0.
+
+    `jitter_s` and `copies`: see delay.py.
+    """
 
     name: str
     one_way_s: float = 0.01
+    jitter_s: float = 0.0
+    copies: float = 0.0
     client: Host = field(init=False)
     router: Host = field(init=False)
     server: Host = field(init=False)
@@ -200,8 +224,10 @@ class Net:
         self._cable(self.client, "clients", "192.0.2", "2001:db8:1:", 10)
         self._cable(self.server, "servers", "198.51.100", "2001:db8:2:", 20)
         for host in (self.client, self.router, self.server):
-            host.run("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0")
-        self.router.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+            host.set("ipv4/conf/all/rp_filter", 0)
+            host.set("ipv4/conf/default/rp_filter", 0)
+        self.router.set("ipv4/ip_forward", 1)
+        self.router.set("ipv6/conf/all/forwarding", 1)
         self.router.run("ip", "route", "add", "blackhole", NOWHERE_V4)
         self.router.run("ip", "-6", "route", "add", "blackhole", NOWHERE_V6)
         if self.one_way_s:
@@ -224,7 +250,7 @@ class Net:
         sh("ip", "link", "add", "eth0", "netns", host.namespace, "type", "veth",
            "peer", "name", port, "netns", self.router.namespace)  # fmt: skip
         for end, device, last in ((host, "eth0", number), (self.router, port, 1)):
-            end.run("sysctl", "-qw", f"net.ipv6.conf.{device}.accept_dad=0")
+            end.set(f"ipv6/conf/{device}/accept_dad", 0)
             end.run("ip", "addr", "add", f"{v4}.{last}/24", "dev", device)
             end.run("ip", "addr", "add", f"{v6}:{last}/64", "dev", device, "nodad")
             end.run("ip", "link", "set", device, "up")
@@ -239,7 +265,9 @@ class Net:
             self.router.run("ip", version, "route", "add", "default", "dev", "delay0", "table", "100")
             for port in ("clients", "servers"):
                 self.router.run("ip", version, "rule", "add", "iif", port, "lookup", "100")
-        self._line = multiprocessing.Process(target=delay.run, args=(tun, self.one_way_s), daemon=True)
+        self._line = multiprocessing.Process(
+            target=delay.run, args=(tun, self.one_way_s, self.jitter_s, self.copies), daemon=True
+        )
         self._line.start()
         os.close(tun)
 
@@ -296,6 +324,17 @@ def vanish(connected: socket.socket) -> None:
     """Destroy a connection without a packet, as a crash or a power cut does."""
     connected.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
     connected.close()
+
+
+def numbers(connected: socket.socket) -> tuple[int, int]:
+    """The next sequence numbers that a live socket will send and expects, asked without a packet."""
+    connected.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+    found = []
+    for queue in (SEND_QUEUE, RECEIVE_QUEUE):
+        connected.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, queue)
+        found.append(connected.getsockopt(socket.IPPROTO_TCP, TCP_QUEUE_SEQ) & 0xFFFFFFFF)
+    connected.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, REPAIR_OFF_SILENTLY)
+    return found[0], found[1]
 
 
 def reset(connected: socket.socket) -> None:

@@ -1,0 +1,209 @@
+"""The queues of a listener: full accept queues, SYN cookies, floods."""
+
+from __future__ import annotations
+
+import random
+import socket
+import time
+
+from kernel.stage import V4, V6, Link, Stage, case
+from lab import CLIENT_V4, CLIENT_V6, LabError, receive
+from raw import syn
+
+
+def _fill(stage: Stage, listener: socket.socket, number: int) -> list[tuple[socket.socket, Link]]:
+    """Connect until the accept queue is full."""
+    return [stage.dial(listener) for _ in range(number)]
+
+
+@case(
+    "An accept queue overflows: SYNs dropped, third ACKs ignored; then the server accepts again.",
+    one_way_s=0.02,
+    seconds=18,
+)
+def accept_overflow(stage: Stage) -> None:
+    stage.net.server.sysctl(tcp_syncookies=0)
+    with stage.capture("client", "server"):
+        groups = []
+        for ends in (V4, V6):
+            listener = stage.listen(ends, backlog=2)
+            # All SYNs are answered before the first ACK arrives: three fit, the others' ACKs are ignored.
+            groups.append((listener, _fill(stage, listener, 6)))
+        stage.shot("full", after=0.3)
+        late = [link for listener, _ in groups for _, link in _fill(stage, listener, 2)]
+        stage.shot("SYNs dropped", *((link, "SYN_SENT", "CLOSED") for link in late), after=0.3)
+        stage.shot("after the first repeat", after=0.7)
+        for _, dialed in groups:
+            dialed[-1][0].sendall(b"q" * 40)
+            dialed[0][0].sendall(b"q" * 40)
+        stage.shot("data ignored, data taken", after=0.35)
+        stage.shot("three seconds later", after=1.6)
+        for listener, _ in groups:
+            for _ in range(3):
+                stage.accept(listener)
+        stage.shot("accepted again", after=1.5)
+        stage.shot("later", after=2.0)
+        for listener, _ in groups:
+            listener.settimeout(0.2)
+            _accept_all(stage, listener)
+        stage.shot("all accepted", after=4.5)
+    if not stage.net.server.counters("ListenOverflows")["ListenOverflows"]:
+        raise LabError("no overflow")
+
+
+def _accept_all(stage: Stage, listener: socket.socket) -> None:
+    try:
+        while True:
+            stage.accept(listener)
+    except TimeoutError:
+        return
+
+
+@case(
+    "An accept queue overflows with tcp_abort_on_overflow: third ACKs are answered with RST.", one_way_s=0.02, seconds=6
+)
+def accept_overflow_with_abort(stage: Stage) -> None:
+    stage.net.server.sysctl(tcp_syncookies=0, tcp_abort_on_overflow=1)
+    with stage.capture("client", "server"):
+        for ends in (V4, V6):
+            listener = stage.listen(ends, backlog=1)
+            dialed = _fill(stage, listener, 5)
+            stage.shot(
+                "two fit",
+                *((link, "ESTABLISHED", "ESTABLISHED") for _, link in dialed[:2]),
+                *((link, "CLOSED", "CLOSED") for _, link in dialed[2:]),
+                after=0.3,
+            )
+            _, link = stage.dial(listener)
+            stage.shot("a SYN is dropped", (link, "SYN_SENT", "CLOSED"), after=0.4)
+
+
+@case(
+    "An accept queue overflows behind SYN cookies: the ACK is ignored, and the server has no socket at all.",
+    one_way_s=0.02,
+    seconds=10,
+    unknowable=("server",),
+)
+def accept_overflow_with_cookies(stage: Stage) -> None:
+    stage.net.server.sysctl(tcp_syncookies=2)
+    with stage.capture("client", "server"):
+        found = []
+        for ends in (V4, V6):
+            listener = stage.listen(ends, backlog=1)
+            dialed = _fill(stage, listener, 4)
+            for _, link in dialed[2:]:
+                stage.cannot_know("cookie", "server", link)
+            found.append((listener, dialed))
+        claims = [
+            (link, "ESTABLISHED", "ESTABLISHED" if number < 2 else "CLOSED")
+            for _, dialed in found
+            for number, (_, link) in enumerate(dialed)
+        ]
+        stage.shot("two have sockets", *claims, after=0.3)
+        stage.shot("silence", *claims, after=1.5)
+        for _, dialed in found:
+            dialed[-1][0].sendall(b"q" * 40)
+        stage.shot("data ignored", *claims, after=0.4)
+        for listener, _ in found:
+            stage.accept(listener)
+            stage.accept(listener)
+        stage.shot(
+            "data bring the socket to life",
+            *((dialed[-1][1], "ESTABLISHED", "ESTABLISHED") for _, dialed in found),
+            after=2.5,
+        )
+        for _, dialed in found:
+            dialed[2][0].shutdown(socket.SHUT_WR)
+        stage.shot("so does a FIN", *((dialed[2][1], "FIN_WAIT_2", "CLOSE_WAIT") for _, dialed in found), after=0.5)
+
+
+@case("SYN cookies with room in the accept queue.", one_way_s=0.05, seconds=5)
+def cookies_always(stage: Stage) -> None:
+    stage.net.server.sysctl(tcp_syncookies=2)
+    with stage.capture("client", "server"):
+        for ends in (V4, V6):
+            listener = stage.listen(ends)
+            _, link = stage.dial(listener)
+            stage.shot("open", (link, "ESTABLISHED", "ESTABLISHED"), after=0.3)
+            one = stage.accept(listener)
+            one.sendall(b"a" * 100)
+            stage.shot("used", (link, "ESTABLISHED", "ESTABLISHED"))
+            stage.net.client.raw(ends[0]).sendto(
+                syn((ends[0][:-1] + "9", 40001), listener.getsockname()[:2], 5), (ends[1], 0)
+            )
+            stage.shot("a SYN+ACK nobody answers", after=1.4)
+
+
+class Flood:
+    """SYNs from addresses that do not exist."""
+
+    def __init__(self, stage: Stage, listener: socket.socket) -> None:
+        self.target = listener.getsockname()[:2]
+        self.v6 = ":" in self.target[0]
+        self.raw = stage.net.client.raw(CLIENT_V6 if self.v6 else CLIENT_V4)
+        self.dice = random.Random(11)
+
+    def send(self, number: int, gap_s: float = 0.01) -> None:
+        for _ in range(number):
+            host = self.dice.randrange(1, 255)
+            source = f"2001:db8:bad::{host:x}" if self.v6 else f"203.0.113.{host}"
+            packet = syn((source, self.dice.randrange(1024, 65536)), self.target, self.dice.getrandbits(32))
+            self.raw.sendto(packet, (self.target[0], 0))
+            time.sleep(gap_s)
+
+
+@case("A SYN flood against SYN cookies, real clients between.", seconds=14)
+def flood_with_cookies(stage: Stage) -> None:
+    stage.net.server.sysctl(tcp_syncookies=1)
+    with stage.capture("client", "server"):
+        listeners = [stage.listen(ends, backlog=8) for ends in (V4, V6)]
+        floods = [Flood(stage, listener) for listener in listeners]
+        for flood in floods:
+            flood.send(60)
+        stage.shot("flooded", after=0.2)
+        links = []
+        for listener, flood in zip(listeners, floods, strict=True):
+            for _ in range(3):
+                flood.send(20)
+                client, link = stage.dial(listener)
+                server = stage.accept(listener)
+                client.sendall(b"q" * 40)
+                receive(server, 40)
+                links.append((link, "ESTABLISHED", "ESTABLISHED"))
+        stage.shot("real clients served", *links, after=0.3)
+        stage.shot("later", *links, after=1.2)
+        stage.shot("later still", *links, after=2.2)
+    if not stage.net.server.counters("SyncookiesSent")["SyncookiesSent"]:
+        raise LabError("no cookie was sent")
+
+
+@case("A SYN flood without SYN cookies: most SYNs unanswered, real ones too.", seconds=12)
+def flood_without_cookies(stage: Stage) -> None:
+    stage.net.server.sysctl(tcp_syncookies=0, tcp_max_syn_backlog=16, tcp_synack_retries=2)
+    with stage.capture("client", "server"):
+        for ends in (V4, V6):
+            listener = stage.listen(ends)
+            flood = Flood(stage, listener)
+            flood.send(40)
+            _, link = stage.dial(listener)
+            stage.shot("flooded", (link, "SYN_SENT", "CLOSED"), after=0.3)
+            stage.shot("a second later", after=1.0)
+            stage.shot("three seconds later", after=1.8)
+
+
+@case(
+    "A listener is closed while handshakes wait in it.",
+    seconds=9,
+    unknowable=("server",),
+)
+def listener_closed(stage: Stage) -> None:
+    with stage.capture("client", "server"):
+        for ends in (V4, V6):
+            listener = stage.listen(ends)
+            stage.lose(f"tcp dport {listener.getsockname()[1]} tcp flags & (syn|ack) == ack")
+            _, link = stage.dial(listener)
+            stage.shot("waiting", (link, "ESTABLISHED", "SYN_RECEIVED"), after=0.3)
+            stage.cannot_know("listener", "server", link)
+            listener.close()
+        stage.shot("closed")
+        stage.shot("three seconds later", after=3.2)

@@ -1,0 +1,227 @@
+"""What a capture shows of the same thing: NAT between, one direction, a late start, a mangled path, many at once."""
+
+from __future__ import annotations
+
+import random
+import socket
+import time
+
+from kernel.stage import V4, V6, Link, Stage, case
+from lab import receive, reset
+
+
+def _assorted(stage: Stage, ends: tuple[str, str]) -> list[tuple[object, str, str]]:
+    """One connection in each state that an ordinary application brings about."""
+    claims: list[tuple[object, str, str]] = []
+    for state in ("open", "half closed", "half closed by the server", "closed", "closed by the server", "reset"):
+        one = stage.open(ends)
+        one.talk()
+        claims.append((one, *_leave(one, state)))
+    return claims
+
+
+def _leave(one: object, state: str) -> tuple[str, str]:
+    if state == "half closed":
+        one.client.shutdown(socket.SHUT_WR)
+        return "FIN_WAIT_2", "CLOSE_WAIT"
+    if state == "half closed by the server":
+        one.server.shutdown(socket.SHUT_WR)
+        return "CLOSE_WAIT", "FIN_WAIT_2"
+    if state == "closed":
+        one.close_client_first()
+        return "TIME_WAIT", "CLOSED"
+    if state == "closed by the server":
+        one.close_server_first()
+        return "CLOSED", "TIME_WAIT"
+    if state == "reset":
+        reset(one.client)
+        return "CLOSED", "CLOSED"
+    return "ESTABLISHED", "ESTABLISHED"
+
+
+@case("NAT between the hosts, captured before it.", seconds=7)
+def nat_inside(stage: Stage) -> None:
+    _nat(stage, "client", "router_clients")
+
+
+@case("NAT between the hosts, captured behind it.", seconds=7)
+def nat_outside(stage: Stage) -> None:
+    _nat(stage, "server", "router_servers")
+
+
+def _nat(stage: Stage, host: str, router: str) -> None:
+    """The router masquerades: each side knows other addresses, so each capture tells of its own side alone."""
+    for version in ("ip", "ip6"):
+        table = f"add table {version} nat; add chain {version} nat out {{ type nat hook postrouting priority 100 ; }}"
+        stage.net.router.run("nft", f"{table}; add rule {version} nat out oifname servers masquerade")
+    with stage.capture(host, router):
+        for ends in (V4, V6):
+            _assorted(stage, ends)
+        refused = stage.net.client.tcp(V4[0])
+        refused.connect_ex((V4[1], 9))
+        stage.shot("assorted", after=0.3)
+        stage.shot("a second later", after=1)
+    stage.shots = [shot for shot in stage.shots if shot["host"] == host]
+
+
+@case("Assorted states, one direction captured at a time.", seconds=9)
+def one_direction(stage: Stage) -> None:
+    with stage.capture("server", "server_rx_only", "server_tx_only"):
+        claims = _assorted(stage, V4) + _assorted(stage, V6)
+        listener = stage.listen(V4)
+        stage.lose(f"tcp dport {listener.getsockname()[1]} tcp flags & (syn|ack) == ack")
+        _, link = stage.dial(listener)
+        claims.append((link, "ESTABLISHED", "SYN_RECEIVED"))
+        stage.shot("assorted", *claims, after=0.3)
+        stage.shot("later", *claims, after=1.2)
+
+
+@case("The capture begins when connections are open, half closed or closing.", seconds=9)
+def midstream(stage: Stage) -> None:
+    before = []
+    for ends in (V4, V6):
+        for state in ("open", "half closed", "half closed by the server"):
+            one = stage.open(ends)
+            one.talk()
+            _leave(one, state)
+            before.append(one)
+    time.sleep(0.1)
+    with stage.capture("client", "server"):
+        claims = []
+        for one, half, server_half in zip(*[iter(before)] * 3, strict=True):
+            one.request()
+            half.server.sendall(b"a" * 20)
+            receive(half.client, 20)
+            server_half.client.sendall(b"q" * 20)
+            receive(server_half.server, 20)
+            claims += [
+                (one, "ESTABLISHED", "ESTABLISHED"),
+                (half, "FIN_WAIT_2", "CLOSE_WAIT"),
+                (server_half, "CLOSE_WAIT", "FIN_WAIT_2"),
+            ]
+            for host in ("client", "server"):
+                stage.cannot_know("before", host, half)
+                stage.cannot_know("before", host, server_half)
+        stage.shot("seen once", *claims)
+        for one, half, server_half in zip(*[iter(before)] * 3, strict=True):
+            one.client.close()
+            half.server.close()
+            server_half.client.close()
+        stage.shot(
+            "closed",
+            *((one, "FIN_WAIT_2", "CLOSE_WAIT") for one in before[::3]),
+            *((one, "TIME_WAIT", "CLOSED") for one in before[1::3]),
+            *((one, "CLOSED", "TIME_WAIT") for one in before[2::3]),
+        )
+
+
+@case("A path that reorders, doubles and delays.", one_way_s=0.03, jitter_s=0.06, copies=0.25, seconds=14)
+def mangled_path(stage: Stage) -> None:
+    with stage.capture("client", "server"):
+        claims = []
+        for ends in (V4, V6):
+            for state in (
+                "open",
+                "half closed",
+                "half closed by the server",
+                "closed",
+                "closed by the server",
+                "reset",
+            ):
+                one = stage.open(ends)
+                one.client.sendall(b"q" * 4000)
+                one.server.sendall(b"a" * 9000)
+                receive(one.server, 4000)
+                receive(one.client, 9000)
+                time.sleep(0.15)
+                claims.append((one, *_leave(one, state)))
+        stage.shot("assorted", after=0.6)
+        stage.shot("later", *claims[:3], after=1.0)
+
+
+@case("A path that loses one packet in six at random.", one_way_s=0.02, seconds=16)
+def lossy_path(stage: Stage) -> None:
+    with stage.capture("client", "server"):
+        stage.lose("iifname delay0 numgen random mod 6 == 0")
+        held = []
+        listener = stage.listen(V4), stage.listen(V6)
+        for number in range(16):
+            client, link = stage.dial(listener[number % 2])
+            held.append((client, link))
+        stage.shot("dialed", after=0.2)
+        servers = []
+        deadline = time.monotonic() + 3
+        for one in listener:
+            one.settimeout(0.3)
+            while time.monotonic() < deadline:
+                try:
+                    servers.append(stage.accept(one))
+                except TimeoutError:
+                    break
+        stage.shot("opened", after=0.2)
+        for number, (client, _) in enumerate(held):
+            client.setblocking(False)
+            try:
+                client.sendall(b"q" * 300)
+                if number % 3:
+                    client.shutdown(socket.SHUT_WR)
+            except OSError:  # this one is not open yet
+                continue
+        for _ in range(3):
+            stage.shot("talking", after=0.4)
+        for server in servers[::2]:
+            server.shutdown(socket.SHUT_WR)
+        for _ in range(4):
+            stage.shot("closing", after=0.7)
+        stage.heal()
+        stage.shot("healed", after=3)
+
+
+@case("A hundred connections in all states at once.", seconds=16)
+def crowd(stage: Stage) -> None:
+    dice = random.Random(3)
+    with stage.capture("client", "server", "server_any", "client_any"):
+        listeners = {}
+        for kind in ("plain", "ack lost", "syn lost", "fin lost"):
+            for ends in (V4, V6):
+                listeners[kind, ends] = stage.listen(ends, backlog=256)
+        for ends in (V4, V6):
+            stage.lose(f"tcp dport {listeners['syn lost', ends].getsockname()[1]}")
+            stage.lose(f"tcp dport {listeners['ack lost', ends].getsockname()[1]} tcp flags & (syn|ack) == ack")
+            stage.lose(f"tcp dport {listeners['fin lost', ends].getsockname()[1]} tcp flags & fin == fin")
+        for number in range(100):
+            kind = dice.choices(("plain", "ack lost", "syn lost", "fin lost"), (70, 10, 10, 10))[0]
+            listener = listeners[kind, (V4, V6)[number % 2]]
+            client, _ = stage.dial(listener)
+            if kind in ("plain", "fin lost"):
+                server = stage.accept(listener)
+                client.sendall(b"q" * dice.randrange(1, 2000))
+                server.sendall(b"a" * dice.randrange(1, 2000))
+                if kind == "fin lost":
+                    client.shutdown(socket.SHUT_WR)
+                    continue
+                time.sleep(0.005)
+                first, second = (client, server) if dice.random() < 0.5 else (server, client)
+                how = dice.randrange(6)
+                if how in (1, 2):
+                    first.shutdown(socket.SHUT_WR)
+                if how == 2:
+                    time.sleep(0.005)
+                    second.shutdown(socket.SHUT_WR)
+                if how == 3:
+                    first.close()
+                    second.close()
+                if how == 4:
+                    reset(first)
+        for label in ("all there", "half a second later", "a second later", "two seconds later"):
+            stage.shot(label, after=0.5)
+
+
+@case("Two hosts, one address: a link that is not there any more.", seconds=3)
+def empty(stage: Stage) -> None:
+    """Nothing but a refused connection: no socket anywhere."""
+    with stage.capture("client", "server"):
+        made = stage.net.client.tcp(V4[0])
+        made.connect_ex((V4[1], 9))
+        link = Link(made.getsockname()[:2], (V4[1], 9))
+        stage.shot("nothing", (link, "CLOSED", "CLOSED"))

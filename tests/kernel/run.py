@@ -1,0 +1,81 @@
+"""Plays all cases of the kernel laboratory at once, each between namespaces of its own.
+
+Owns: the order, the retries, the folder. `PYTHONPATH=tests:pcaps/make python -m kernel.run FOLDER [CASE…]` plays them
+without tests, and leaves a folder that any judge of ../shared/truth can read.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from kernel.cases import closing, ends, opening, queues, trouble, views  # noqa: F401  register their cases
+from kernel.stage import CASES, Stage, counters
+from lab import LabError, Net, need_root_and_tools
+
+TOOLS = ("ip", "nft", "nstat", "ss", "tcpdump")
+AT_ONCE = 16  # cases mostly sleep
+TRIES = 3  # a busy machine delays a timer now and then
+HOSTS = ("client", "router", "server")
+
+
+def play(name: str, folder: Path) -> str:
+    """Play one case until the kernel does what it means to show; "" or why it did not."""
+    case = CASES[name]
+    why = ""
+    for attempt in range(TRIES):
+        began = time.time()
+        with tempfile.TemporaryDirectory() as scratch:
+            net = None
+            try:
+                net = Net(f"{name[:20]}-{attempt}", case.one_way_s, case.jitter_s, case.copies)
+                stage = Stage(name, net, Path(scratch))
+                before = {host: counters(getattr(net, host)) for host in HOSTS}
+                case.play(stage)
+                after = {host: counters(getattr(net, host)) for host in HOSTS}
+                grown = {
+                    host: {key: value - before[host].get(key, 0) for key, value in after[host].items() if value}
+                    for host in HOSTS
+                }
+                stage.facts["wall_s"] = round(time.time() - began, 1)
+                stage.write_truth(case, {host: {k: v for k, v in grown[host].items() if v} for host in HOSTS})
+            except (LabError, OSError, AssertionError, StopIteration) as error:
+                why = f"{type(error).__name__}: {error} ({traceback.extract_tb(error.__traceback__)[-1].lineno})"
+                continue
+            finally:
+                if net:
+                    net.close()
+            for one in Path(scratch).iterdir():
+                shutil.copyfile(one, folder / one.name)
+            return ""
+    return f"not as intended in {TRIES} tries: {why}"
+
+
+def play_all(folder: Path, names: list[str] | None = None) -> dict[str, str]:
+    """Play the cases (all of them) and return why each failed, "" where it did not."""
+    longest_first = sorted(names or CASES, key=lambda name: -CASES[name].seconds)
+    with ProcessPoolExecutor(AT_ONCE, mp_context=get_context("fork")) as pool:
+        played = {name: pool.submit(play, name, folder) for name in longest_first}
+        return {name: one.result() for name, one in played.items()}
+
+
+def main(arguments: list[str]) -> int:
+    need_root_and_tools(TOOLS)
+    folder = Path(arguments[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    began = time.time()
+    failed = {name: why for name, why in play_all(folder, arguments[1:]).items() if why}
+    for name, why in failed.items():
+        print(f"{name}: {why}", file=sys.stderr)
+    print(f"{len(arguments[1:]) or len(CASES)} cases in {time.time() - began:.0f} s")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
