@@ -164,7 +164,7 @@ EXTRA_REASONS = (
     "FIN of the peer seen again: TIME_WAIT starts anew",
     "SYN+ACK sent again after the ACK: the ACK was lost or ignored",
     "FIN sent again after its ACK: the ACK was lost",
-    "sends on after the reset: it did not arrive",
+    "sends on: what should have ended it did not",
     "SYN sent again: no answer had arrived",
     "opens a new connection on the same ports: the old end is lost",
 )
@@ -176,7 +176,7 @@ EXTRA_REASONS = (
     RE_TIME_WAIT_RESTART,
     RE_ACK_CONTRADICTED,
     RE_FIN_ACK_CONTRADICTED,
-    RE_RST_CONTRADICTED,
+    RE_REVIVED,
     RE_ANSWER_CONTRADICTED,
     RE_REPLACED,
 ) = range(len(TRANSITIONS), len(TRANSITIONS) + len(EXTRA_REASONS))

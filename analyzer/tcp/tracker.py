@@ -120,7 +120,7 @@ _RE_FIN_AGAIN = cython.declare(cython.uint, states.RE_FIN_AGAIN)
 _RE_TIME_WAIT_RESTART = cython.declare(cython.uint, states.RE_TIME_WAIT_RESTART)
 _RE_ACK_CONTRADICTED = cython.declare(cython.uint, states.RE_ACK_CONTRADICTED)
 _RE_FIN_ACK_CONTRADICTED = cython.declare(cython.uint, states.RE_FIN_ACK_CONTRADICTED)
-_RE_RST_CONTRADICTED = cython.declare(cython.uint, states.RE_RST_CONTRADICTED)
+_RE_REVIVED = cython.declare(cython.uint, states.RE_REVIVED)
 _RE_ANSWER_CONTRADICTED = cython.declare(cython.uint, states.RE_ANSWER_CONTRADICTED)
 _RE_REPLACED = cython.declare(cython.uint, states.RE_REPLACED)
 
@@ -261,6 +261,7 @@ class End:
     fin_sent: cython.uchar
     fin_acked: cython.uchar
     reset: cython.uchar  # CLOSED because of a RST
+    replaced: cython.uchar  # CLOSED because a new connection began on its ports
     contradicted: cython.uchar  # has shown once that a captured ACK did not reach it or was ignored
     doubt_state: cython.uchar
     doubt_since: cython.longlong
@@ -820,6 +821,7 @@ class Tracker:
         if sender.state != _CLOSED or sender.basis == _UNKNOWN:
             if sender.state != _CLOSED and sender.state != _LISTEN and sender.state != _TIME_WAIT:
                 flow.bits |= _B_REPLACED
+            sender.replaced = 1
             self._set(flow, sender, _CLOSED, _INFERRED, _RE_REPLACED, g)
         if flow.previous is not None:
             self._leaving.append(flow.previous)
@@ -917,7 +919,9 @@ class Tracker:
             flow.bits |= _B_CHALLENGED
             return
         sender.window = g.window
-        if sender.reset and sender.state == _CLOSED and g.ts - sender.reset_ns > self._round_trip(flow):
+        if sender.state == _CLOSED and (
+            sender.replaced or (sender.reset and g.ts - sender.reset_ns > self._round_trip(flow))
+        ):
             self._revive(flow, sender, g)
         copy = self._sequence(flow, sender, receiver, g)
         if g.flags & _ACK:
@@ -1442,7 +1446,7 @@ class Tracker:
         sender.reset_ns = g.ts
         receiver.reset = 1
         receiver.reset_ns = g.ts
-        if not (sender.fin_acked and receiver.fin_acked):
+        if not flow.reset_by and not (sender.fin_acked and receiver.fin_acked):
             flow.reset_by = 1 + sender.side
         if not complete and not (flow.bits & _B_CENSORED_START) and (sender.has_isn or receiver.has_isn):
             if responder and not (flow.bits & _B_SYNACK_SEEN):
@@ -1681,7 +1685,7 @@ class Tracker:
 
     @cython.cfunc
     def _revive(self, flow: Flow, end: End, g: Segment) -> cython.void:
-        """It sends on more than a round trip after the reset that should have ended it."""
+        """It sends on although a RST, or a SYN in its name, should have ended it: forged, or never arrived."""
         log: object = flow.log
         at: cython.Py_ssize_t = len(log) - 1
         entry: cython.ulonglong
@@ -1689,15 +1693,43 @@ class Tracker:
             # Whoever sent the RST was not the connection's end.
             flow.reset_by = 0
             flow.bits &= ~_B_RESET
+        if end.replaced:
+            flow.bits &= ~_B_REPLACED
+            self._disown(flow, end)
         while at > 0:
             entry = log[at]
             if (entry & 1) == end.side and not (entry & 0x80):
                 if ((entry >> 1) & 0xF) != _CLOSED:
-                    self._set(flow, end, (entry >> 1) & 0xF, (entry >> 5) & 3, _RE_RST_CONTRADICTED, g)
+                    end.state = (entry >> 1) & 0xF
+                    end.basis = (entry >> 5) & 3
+                    end.since = log[at - 1]
                     end.reset = 0
+                    end.replaced = 0
+                    self._refresh(flow, end, _RE_REVIVED, g, 0)
                     return
                 log[at] = entry | 0x80
             at -= 2
+
+    @cython.cfunc
+    def _disown(self, flow: Flow, end: End) -> cython.void:
+        """The SYN that seemed to replace `end` was not its host's: nobody is in SYN_SENT there."""
+        newest: Flow = self._live.get(flow.key)
+        if newest is None or newest is flow:
+            return
+        same: cython.bint = newest.a_lo == flow.a_lo and newest.a_port == flow.a_port and newest.a_hi == flow.a_hi
+        side: cython.uint = end.side if same else 1 - end.side
+        forged: End = newest.b if side else newest.a
+        log: object = newest.log
+        at: cython.Py_ssize_t
+        entry: cython.ulonglong
+        if forged.state != _SYN_SENT:
+            return
+        for at in range(1, len(log), 2):
+            entry = log[at]
+            if (entry & 1) == side:
+                log[at] = entry | 0x80
+        forged.state = _CLOSED
+        forged.basis = _UNKNOWN
 
     @cython.cfunc
     def _round_trip(self, flow: Flow) -> cython.longlong:
