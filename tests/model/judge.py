@@ -1,0 +1,188 @@
+"""Holds the tracker's answers against what the endpoints of a run really were.
+
+Owns the comparison: which entry of the log speaks of which socket, and which moments are quiet. Asks the tracker only
+through its log and through `sockets_at`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from model.endpoint import MS, Segment
+from model.program import Program, Run
+from tcp import script
+from tcp.script import World
+
+from analyzer.flows.facts import FlowFacts
+from analyzer.flows.table import FlowTable
+from analyzer.sockets import sockets_over
+from analyzer.tcp import states, timeline
+
+HOME = World("home")
+LETTERS = "CDS"
+PAIRS = (("C", "S"), ("S", "C"), ("D", "S"), ("S", "D"))
+
+#: as long as nothing has moved or changed for that long, a moment is quiet
+QUIET_NS = 100 * MS
+
+#: entries that rest on a packet of the other end
+_BY_PEER = frozenset((states.RE_TIME_WAIT_RESTART,))
+_NONE = frozenset(("CLOSED", "LISTEN"))
+
+
+class Wrong(NamedTuple):
+    """An observed state that its own sender denies.
+
+    `unseen`: whether the frames before lack anything that would have told: "sent" by it, or "heard" by it, or "".
+    `stranger`: the segment is of another socket than those that had shown themselves in the flow.
+    """
+
+    packet: int
+    local: str
+    peer: str
+    said: str
+    reason: str
+    truth: str
+    unseen: str
+    stranger: bool
+
+    def __str__(self) -> str:
+        unseen = f"; not captured before: {self.unseen}" if self.unseen else ""
+        return (
+            f"packet {self.packet} proves {self.local}/{self.peer} {self.said} ({self.reason});"
+            f" it was {self.truth}{unseen}"
+        )
+
+
+def facts_of(program: Program, ran: Run) -> FlowFacts:
+    """What the tracker makes of the run's capture."""
+    return script.track(script.rows(ran.packets, HOME, ipv6=program.ipv6, ports=None)) if ran.packets else FlowFacts()
+
+
+def _ends(program: Program) -> dict[tuple[int, int, int], str]:
+    return {(*script.halves(HOME.address(letter, program.ipv6)), HOME.port(letter, None)): letter for letter in LETTERS}
+
+
+def contradictions(program: Program, ran: Run, facts: FlowFacts) -> Iterator[Wrong]:
+    """The standing `observed` entries whose sender was in another state when it sent the proving segment.
+
+    CLOSED is also right where the segment comes from another socket than the flow's: a newer one on the same ports.
+    """
+    letters = _ends(program)
+    for at in range(facts.count):
+        row = facts.row(at)
+        names = (
+            letters[row["o_hi"], row["o_lo"], row["o_port"]],
+            letters[row["r_hi"], row["r_lo"], row["r_port"]],
+        )
+        entries = timeline.unpack(facts.transitions[at])
+        for side in (timeline.ORIGINATOR, timeline.RESPONDER):
+            own: set[int] = set()
+            for entry in timeline.course(entries, side):
+                if entry.basis != states.OBSERVED or entry.reason in _BY_PEER:
+                    continue
+                g = ran.frames[entry.packet - 1].segment
+                if g.source != names[side]:
+                    continue
+                said = states.STATES[entry.state]
+                stranger = g.incarnation not in own
+                gone = said in _NONE and (g.state in _NONE or stranger)
+                if said != g.state and not gone:
+                    yield Wrong(
+                        entry.packet,
+                        g.source,
+                        g.target,
+                        said,
+                        states.REASONS[entry.reason],
+                        g.state,
+                        _unseen(ran, g, entry.packet),
+                        bool(own) and stranger,
+                    )
+                own.add(g.incarnation)
+
+
+def _unseen(ran: Run, g: Segment, packet: int) -> str:
+    """What the sender of `g` had sent or heard before it and the frames before `packet` do not show."""
+    captured = {id(frame.segment) for frame in ran.frames[:packet]}
+    for one in ran.sent:
+        if one is g:
+            break
+        if (one.source, one.target) == (g.source, g.target) and id(one) not in captured:
+            return "sent"
+    for at_ns, one in ran.arrived:
+        if at_ns > g.sent_ns:
+            break
+        if (one.target, one.source) == (g.source, g.target) and id(one) not in captured:
+            return "heard"
+    return ""
+
+
+class Sample(NamedTuple):
+    """The tracker's answer and the truth at a quiet moment; `near`: captured on that host."""
+
+    at_ns: int
+    local: str
+    peer: str
+    said: str
+    basis: str
+    truth: str
+    near: bool
+
+    @property
+    def right(self) -> bool:
+        return self.said == self.truth or (self.said in _NONE and self.truth in _NONE)
+
+
+def quiet_moments(ran: Run) -> list[int]:
+    """The middles of the times in which nothing was under way and nothing changed, from the first frame on."""
+    spans = sorted([*ran.busy, *((change.at_ns, change.at_ns) for change in ran.changes)])
+    moments, edge = [], ran.frames[0].at_ns if ran.frames else ran.end_ns
+    for start, end in [*spans, (ran.end_ns, ran.end_ns)]:
+        if start - edge >= 2 * QUIET_NS:
+            moments.append((edge + start) // 2)
+        edge = max(edge, end)
+    return moments
+
+
+def samples(program: Program, ran: Run, facts: FlowFacts) -> Iterator[Sample]:
+    """Both ends of every connection at every quiet moment, from the time when there was one."""
+    moments = quiet_moments(ran)
+    table = FlowTable(facts, script.EPOCH_NS + ran.end_ns)
+    instants = [script.EPOCH_NS + at for at in moments]
+    home = {(HOME.address(letter, program.ipv6), HOME.port(letter, None)): letter for letter in LETTERS}
+    near = {0: "CD", 1: "", 2: "S"}[program.path.point]
+    for at_ns, sockets in zip(moments, sockets_over(table, instants), strict=True):
+        found = {
+            (home[one.local, one.local_port], home[one.peer, one.peer_port]): one
+            for one in sockets
+            if one.flow is not None
+        }
+        for local, peer in PAIRS:
+            truth = ran.truth(local, peer, at_ns)
+            socket = found.get((local, peer))
+            if socket is not None:
+                said, basis = socket.state, socket.basis
+            elif ran.existed(local, peer, at_ns):
+                said, basis = "CLOSED", _basis_of_none(table, home, local, peer, at_ns)
+            else:
+                continue
+            yield Sample(at_ns, local, peer, said, basis, truth, local in near)
+
+
+def _basis_of_none(table: FlowTable, home: dict[tuple[str, int], str], local: str, peer: str, at_ns: int) -> str:
+    """Why the program lists no socket: the basis of the newest flow's end, `unknown` where there is no flow."""
+    ends = {letter: (*script.halves(address), port) for (address, port), letter in home.items()}
+    basis = "unknown"
+    for row in range(len(table)):
+        originator, responder = (
+            tuple(table.fact(row, end + name) for name in ("hi", "lo", "port")) for end in ("o_", "r_")
+        )
+        if {originator, responder} != {ends[local], ends[peer]}:
+            continue
+        side = timeline.ORIGINATOR if originator == ends[local] else timeline.RESPONDER
+        course = timeline.course(timeline.unpack(table.transitions(row)), side)
+        moment = timeline.at(course, script.EPOCH_NS + at_ns, table.timers)
+        if moment is not None:
+            basis = states.BASES[moment.basis] if states.STATES[moment.state] in _NONE else "timer"
+    return basis
