@@ -16,6 +16,7 @@ from analyzer.engine import BATCH_SEGMENTS, Options, Source
 from analyzer.flows import facts as f
 from analyzer.flows.table import FlowTable
 from analyzer.segments import COLUMN_TYPES, ICMP_ERROR, SegmentBatch
+from analyzer.sockets import state_at
 from analyzer.tcp import states, timeline
 from analyzer.tcp.tracker import Tracker
 from analyzer.wire.decode import Decoder
@@ -53,6 +54,10 @@ _REPEATS = frozenset(
         states.RE_FIN_ACK_CONTRADICTED,
         states.RE_ANSWER_CONTRADICTED,
     )
+)
+#: what shows that an assumption was wrong; data sent in vain do so too, and leave no entry
+_TAKES_BACK = frozenset(
+    (states.RE_ACK_CONTRADICTED, states.RE_FIN_ACK_CONTRADICTED, states.RE_ANSWER_CONTRADICTED, states.RE_REVIVED)
 )
 #: an end as it is called here, by the side of the log
 ENDS = ("originator", "responder")
@@ -212,6 +217,7 @@ def _climb(
     now: list[State | None] = _before(entries)
     numbers = _Numbers()
     repeats = _Repeats()
+    courses = (timeline.course(entries, 0), timeline.course(entries, 1))
     opened = not bits & (f.SYN_SEEN | f.SYNACK_SEEN)
     closed = False
     for segment in segments:
@@ -219,6 +225,11 @@ def _climb(
         for entry in here:
             if not entry.withdrawn:
                 now[entry.side] = State(entry.state, entry.basis)
+        for end, state in enumerate(now):
+            if state is not None and state.basis == states.INFERRED and courses[end]:
+                moment = state_at(table, row, end, courses[end], segment["ts_ns"])
+                if moment is not None and moment.doubt is not None:
+                    now[end] = State(moment.state, moment.basis)
         if segment["kind"] == ICMP_ERROR:
             side, text = None, _icmp_text(segment)
         else:
@@ -256,7 +267,14 @@ def _closing(here: Sequence[timeline.Entry], entries: Sequence[timeline.Entry]) 
     """FINs that this segment acknowledges, and assumptions made here that a later segment takes back."""
     for entry in here:
         if entry.withdrawn:
-            later = next((other for other in entries if other.side == entry.side and other.packet > entry.packet), None)
+            later = next(
+                (
+                    other
+                    for other in entries
+                    if other.side == entry.side and other.packet > entry.packet and other.reason in _TAKES_BACK
+                ),
+                None,
+            )
             by = f" by packet {later.packet}" if later else ""
             yield f"assumed {ENDS[entry.side]} {states.STATES[entry.state]}, taken back{by}"
         elif entry.reason in _FIN_ACKED:

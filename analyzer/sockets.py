@@ -62,7 +62,7 @@ def sockets_over(table: FlowTable, instants: Sequence[int], host: str | None = N
             course = timeline.course(entries, side)
             key = (local, port, peer, peer_port, scope)
             for position, when in enumerate(instants):
-                moment = _moment(table, row, side, course, when)
+                moment = state_at(table, row, side, course, when)
                 if moment is None or moment.state in _NO_SOCKET:
                     continue
                 found[position][key] = Socket(
@@ -84,9 +84,10 @@ def sockets_over(table: FlowTable, instants: Sequence[int], host: str | None = N
         yield listeners + list(found[position].values())
 
 
-def _moment(
+def state_at(
     table: FlowTable, row: int, side: int, course: Sequence[timeline.Entry], when: int
 ) -> timeline.Moment | None:
+    """The state at `when` of the end whose `course` this is; doubts and SYN cookies settled with all flows in view."""
     moment = timeline.at(course, when, table.timers)
     if moment is not None and moment.doubt is not None and moment.basis == states.INFERRED:
         state, basis = table.settle(row, moment.state, moment.basis, moment.doubt, when)

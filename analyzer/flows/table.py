@@ -36,6 +36,7 @@ class FlowTable:
         self.base: Sequence[int] = [at * WIDTH for at in self.order]
         self._cookies: dict[tuple[int, int, int, int], int] | None = None
         self._answers: dict[tuple[int, int, int, int], list[int]] | None = None
+        self._ignored: dict[tuple[int, int, int, int], int] | None = None
         self._finals: dict[int, tuple[int, int, int, int]] = {}
 
     def __len__(self) -> int:
@@ -109,14 +110,27 @@ class FlowTable:
         at = bisect_left(times, since_ns)
         return at < len(times) and times[at] <= until_ns
 
+    def overflows(self, row: int) -> bool:
+        """Whether the flow's listener ignored the handshakes of several flows and none of them was confirmed since."""
+        if self._ignored is None:
+            self._ignored = {}
+            for other, bits in enumerate(self.raw("bits")):
+                if bits & f.CONTRADICTED:
+                    key = self.listener(other)
+                    self._ignored[key] = self._ignored.get(key, 0) + 1
+        return self._ignored.get(self.listener(row), 0) > 1
+
     def settle(self, row: int, state: int, basis: int, doubt: tuple[int, int, int], at_ns: int) -> tuple[int, int]:
         """The state of an end whose last assumption is in doubt (state before, since, until) at `at_ns`."""
         before, since_ns, until_ns = doubt
         if before != states.SYN_RECEIVED:
             return (before, states.INFERRED) if at_ns <= until_ns else (state, basis)
-        if self.answered(row, since_ns, at_ns) or at_ns > until_ns:
+        if self.answered(row, since_ns, at_ns):
             return state, basis
-        return before, states.INFERRED
+        if at_ns <= until_ns:
+            return before, states.INFERRED
+        # Its SYN+ACKs have ended: the ACK was accepted, or a full queue dropped the request for good.
+        return (states.LISTEN, states.TIMER) if self.overflows(row) else (state, basis)
 
     def bits(self, row: int) -> int:
         """The flow's bits, a FIN's acknowledgment left out while it is in doubt at the end of the capture."""
