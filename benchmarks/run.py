@@ -127,6 +127,7 @@ def main() -> None:
         version = subprocess.run([OURS, "--version"], capture_output=True, text=True, check=True).stdout.strip()
         print(f"{version}; {platform.system()} {platform.machine()}, {os.cpu_count()} processors; ", end="")
         print(f"median of {args.runs}, processes in turn.\n\nF: {origin}, {large.stat().st_size / 1e6:.0f} MB\n")
+        measure(["cat", str(large)])  # into the page cache: nobody pays for the disk
         ours = [
             Contender("handshake report F", [OURS, "report", str(large)]),
             Contender("handshake flows F --format jsonl", [OURS, "flows", str(large), "--format", "jsonl"]),
