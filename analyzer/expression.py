@@ -104,6 +104,8 @@ def _check(node: ast.AST) -> None:
         return
     if isinstance(node, ast.Attribute):
         raise UsageError(f"--where: .{node.attr} is not known; a text column has .str.contains('…') and the like")
+    if isinstance(node, ast.Compare):
+        _check_words((node.left, *node.comparators))
     if not isinstance(node, _PLAIN):
         raise UsageError(f"--where: {_excerpt(node)} is more than comparing columns with values, which is all it does")
     if isinstance(node, ast.BinOp) and any(isinstance(side, ast.Constant) for side in (node.left, node.right)):
@@ -116,6 +118,23 @@ def _check(node: ast.AST) -> None:
         _check(child)
 
 
+def _check_words(parts: Sequence[ast.expr]) -> None:
+    """Raise UsageError where a column with few words is compared with one it never has."""
+    columns = [BY_NAME[part.id] for part in parts if isinstance(part, ast.Name) and part.id in BY_NAME]
+    texts = [
+        leaf.value
+        for part in parts
+        for leaf in (part.elts if isinstance(part, (ast.List, ast.Tuple)) else [part])
+        if isinstance(leaf, ast.Constant) and isinstance(leaf.value, str)
+    ]
+    for column in columns:
+        if column.kind in ("int", "bool") and texts:
+            raise UsageError(f"--where: {column.name} holds {column.kind} values, never {texts[0]!r}")
+        for text in texts:
+            if column.words and text not in column.words:
+                raise UsageError(f"--where: {column.name} is never {text!r}; it is one of {', '.join(column.words)}")
+
+
 def _check_call(node: ast.Call) -> None:
     """COLUMN.isin([...]), COLUMN.str.contains("...") and their kin, with values as arguments."""
     method = node.func
@@ -126,6 +145,8 @@ def _check_call(node: ast.Call) -> None:
         known, column = TEXT_METHODS, owner.value
     else:
         known, column = METHODS, owner
+    if known is METHODS and isinstance(column, ast.Name):
+        _check_words((column, *node.args))
     if method.attr not in known:
         raise UsageError(f"--where: .{method.attr}() is not known; there are {', '.join(sorted(known))}")
     if isinstance(column, ast.Call):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import tiny_pcap
@@ -128,3 +129,25 @@ def test_the_package_offers_read_without_importing_it_first():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\nFalse\n"
+
+
+def test_a_cut_capture_is_said_on_standard_error(tmp_path, capsys):
+    whole = tiny_pcap.write(tmp_path / "a.pcap", *tiny_pcap.graceful())
+    cut = tmp_path / "cut.pcap"
+    cut.write_bytes(Path(whole).read_bytes()[:-5])
+    assert main(["flows", str(cut), "--format", "jsonl"]) == 0
+    told = capsys.readouterr()
+    assert "ends in the middle of packet" in told.err
+    assert len(told.out.splitlines()) == 1
+
+
+def test_the_capture_on_standard_input_is_not_written_over(tmp_path):
+    path = tmp_path / "a.pcap"
+    tiny_pcap.write(path, *tiny_pcap.graceful())
+    before = path.read_bytes()
+    command = [*COMMAND, "report", "-", "-o", str(path)]
+    with open(path, "rb") as source:
+        done = subprocess.run(command, stdin=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "is the capture on standard input" in done.stderr
+    assert path.read_bytes() == before

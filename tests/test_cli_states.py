@@ -128,3 +128,10 @@ def test_a_longer_time_wait_is_kept_longer(tmp_path, capsys):
     words = (path, "--at", at(100), "--host", tiny_pcap.CLIENT)
     assert states(capsys, *words) == ""
     assert states(capsys, *words, "--time-wait", "240").split() == ["TIME_WAIT", "1"]
+
+
+def test_a_moment_outside_the_capture_is_said_to_lie_there(capture, capsys):
+    assert main(["states", capture, "--at", at(100)]) == 0
+    assert "96.5 s after the capture ends" in capsys.readouterr().err
+    assert main(["states", capture, "--at", at(-2)]) == 0
+    assert "2.0 s before the capture begins" in capsys.readouterr().err

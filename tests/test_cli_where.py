@@ -106,3 +106,12 @@ def test_a_mistake_is_told_in_one_clear_line(table, text, told):
 def test_no_flow_is_no_match(tmp_path):
     path = tiny_pcap.write(tmp_path / "none.pcap", (0, tiny_pcap.udp()))
     assert matching(analyzer.read(path).table, [], "handshake == 'complete'") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['handshake == "halfopen"', 'handshake in ["complete", "nope"]', 'close.isin(["nope"])', 'flow == "x"'],
+)
+def test_a_value_that_a_column_never_has_is_an_error(table, text):
+    with pytest.raises(UsageError, match="never|one of"):
+        matching(table, range(len(table)), text)

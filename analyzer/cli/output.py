@@ -76,6 +76,8 @@ def check_output(path: str | None, inputs: Sequence[str]) -> None:
     """Raise OutputError where `path` cannot take a result, or is one of the captures that are read."""
     if path is None or path == "-":
         return
+    if not path:
+        raise OutputError("-o takes the name of a file")
     path = os.path.realpath(path)
     folder = os.path.dirname(path)
     if os.path.isdir(path):
@@ -84,6 +86,8 @@ def check_output(path: str | None, inputs: Sequence[str]) -> None:
         raise OutputError(f"{folder}: no such directory")
     if not os.path.exists(path):
         return
+    if "-" in inputs and os.path.samestat(os.fstat(0), os.stat(path)):
+        raise OutputError(f"{path} is the capture on standard input; name another file")
     from analyzer.capture.sources import expand
 
     for source in expand([name for name in inputs if not _is_stream(name)]):

@@ -71,6 +71,7 @@ def _at(out: TextIO, args: argparse.Namespace, analysis: Analysis) -> None:
 
     at_ns = analysis.table.end_ns if args.at_ns is None else args.at_ns
     sockets = _selected(analysis.states(at_ns, args.host), args, analysis)
+    _say_when(at_ns, analysis)
     if args.json:
         _json(out, states.document(sockets, at_ns, args.host, listed=args.sockets))
         return
@@ -81,6 +82,19 @@ def _at(out: TextIO, args: argparse.Namespace, analysis: Analysis) -> None:
     if args.sockets:
         out.write("\n")
         states.write_sockets(out, sockets, at_ns)
+
+
+def _say_when(at_ns: int, analysis: Analysis) -> None:
+    """A moment outside the capture is answered, from timers alone, and said to lie there."""
+    from analyzer.cli.work import note
+
+    first, last = analysis.result.capture.first_ns, analysis.table.end_ns
+    if first is None:
+        note("the capture holds no packet")
+    elif at_ns < first:
+        note(f"the moment lies {(first - at_ns) / 1e9:,.1f} s before the capture begins")
+    elif at_ns > last:
+        note(f"the moment lies {(at_ns - last) / 1e9:,.1f} s after the capture ends; only timers tell what goes on")
 
 
 def _every(out: TextIO, args: argparse.Namespace, analysis: Analysis) -> None:
