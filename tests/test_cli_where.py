@@ -113,5 +113,5 @@ def test_no_flow_is_no_match(tmp_path):
     ['handshake == "halfopen"', 'handshake in ["complete", "nope"]', 'close.isin(["nope"])', 'flow == "x"'],
 )
 def test_a_value_that_a_column_never_has_is_an_error(table, text):
-    with pytest.raises(UsageError, match="never|one of"):
+    with pytest.raises(UsageError, match=r"never|one of"):
         matching(table, range(len(table)), text)
