@@ -37,6 +37,7 @@ UNKNOWN_SEQ = 3_000_000_000  # a RST of no connection has number 0, which is any
 
 _M = 0xFFFF_FFFF
 _SYNCHRONIZED = frozenset(("ESTABLISHED", "FIN_WAIT_1", "FIN_WAIT_2", "CLOSE_WAIT", "CLOSING", "LAST_ACK", "TIME_WAIT"))
+_MAY_WRITE = frozenset(("SYN_SENT", "SYN_RECEIVED", "ESTABLISHED", "CLOSE_WAIT"))
 _RECEIVES_DATA = frozenset(("SYN_RECEIVED", "ESTABLISHED", "FIN_WAIT_1", "FIN_WAIT_2"))
 
 
@@ -204,11 +205,7 @@ class Host:
 
     def send(self, local: str, peer: str, size: int) -> None:
         socket = self._owned(local, peer)
-        if (
-            socket is None
-            or socket.closing
-            or socket.state not in ("SYN_SENT", "SYN_RECEIVED", "ESTABLISHED", "CLOSE_WAIT")
-        ):
+        if socket is None or socket.closing or socket.state not in _MAY_WRITE:
             return
         socket.pending += size
         self._push(socket)
@@ -244,9 +241,10 @@ class Host:
     def probe(self, local: str, peer: str) -> None:
         """A keep-alive probe."""
         socket = self.sockets.get((local, peer))
-        if socket is not None and socket.state in ("ESTABLISHED", "CLOSE_WAIT", "FIN_WAIT_2") and not socket.sent:
-            if not (socket.orphan and socket.state == "FIN_WAIT_2"):
-                self._emit(socket, ACK, (socket.snd_una - 1) & _M, socket.rcv_nxt)
+        if socket is None or socket.sent or socket.state not in ("ESTABLISHED", "CLOSE_WAIT", "FIN_WAIT_2"):
+            return
+        if socket.state != "FIN_WAIT_2" or not socket.orphan:
+            self._emit(socket, ACK, (socket.snd_una - 1) & _M, socket.rcv_nxt)
 
     def crash(self) -> None:
         """The host forgets everything and is back at once."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from model.endpoint import MS, Segment
+from model.endpoint import MS, RST, Segment
 from model.program import Program, Run
 from tcp import script
 from tcp.script import World
@@ -36,6 +36,7 @@ class Wrong(NamedTuple):
 
     `unseen`: whether the frames before lack anything that would have told: "sent" by it, or "heard" by it, or "".
     `stranger`: the segment is of another socket than those that had shown themselves in the flow.
+    `after_reset`: a RST between the two was captured before it.
     """
 
     packet: int
@@ -46,6 +47,7 @@ class Wrong(NamedTuple):
     truth: str
     unseen: str
     stranger: bool
+    after_reset: bool
 
     def __str__(self) -> str:
         unseen = f"; not captured before: {self.unseen}" if self.unseen else ""
@@ -98,6 +100,7 @@ def contradictions(program: Program, ran: Run, facts: FlowFacts) -> Iterator[Wro
                         g.state,
                         _unseen(ran, g, entry.packet),
                         bool(own) and stranger,
+                        _is_after_reset(ran, g, entry.packet),
                     )
                 own.add(g.incarnation)
 
@@ -118,6 +121,10 @@ def _unseen(ran: Run, g: Segment, packet: int) -> str:
     return ""
 
 
+def _is_after_reset(ran: Run, g: Segment, packet: int) -> bool:
+    return any(one.flags & RST and {one.target, one.source} == {g.source, g.target} for _, one in ran.frames[:packet])
+
+
 class Sample(NamedTuple):
     """The tracker's answer and the truth at a quiet moment; `near`: captured on that host."""
 
@@ -128,6 +135,11 @@ class Sample(NamedTuple):
     basis: str
     truth: str
     near: bool
+
+    @property
+    def untold(self) -> bool:
+        """Whether no packet can tell: an orphaned FIN_WAIT_2 ends silently, one that was shut down never does."""
+        return self.said == "FIN_WAIT_2" and self.truth in _NONE
 
     @property
     def right(self) -> bool:

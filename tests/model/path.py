@@ -19,24 +19,24 @@ FAULTS = ("lose", "delay", "duplicate", "capture_drop", "capture_copy")
 
 
 class Fault(NamedTuple):
-    """What happens to `count` segments of one direction from number `first` on.
+    """What happens to `many` segments of one direction from number `first` on.
 
-    `near_sender`: on the part of the path before the capture point. `by_ns`: how late the delayed segment or the copy is.
+    `near_sender`: on the part of the path before the capture point. `by_ns`: how late the segment or its copy is.
     """
 
     from_client: bool
     first: int
-    count: int
+    many: int
     what: str
     near_sender: bool
     by_ns: int
 
     def concerns(self, from_client: bool, number: int) -> bool:
-        return self.from_client == from_client and self.first <= number < self.first + self.count
+        return self.from_client == from_client and self.first <= number < self.first + self.many
 
 
 class Path(NamedTuple):
-    """`point`: where the capture is, 0 at the client … 2 at the server. `skip`: captured frames before the file begins."""
+    """`point`: where the capture is, 0 at the client … 2 at the server. `skip`: frames before the file begins."""
 
     one_way_ns: int
     point: int
@@ -54,7 +54,8 @@ class Seen(NamedTuple):
 class Network:
     """Runs the hosts over the path until a given moment.
 
-    `sent`: all that left a host; `arrived`: all that came to one; `frames`: the capture; `busy`: when something was in flight.
+    `sent`: all that left a host; `arrived`: all that came to one; `frames`: the capture; `busy`: when anything was in
+    flight.
     """
 
     def __init__(self, client: Host, server: Host, path: Path) -> None:

@@ -27,21 +27,14 @@ WAITS_NS = (0, MS, 30 * MS, 300 * MS, SECOND + 300 * MS, 4 * SECOND, 20 * SECOND
 TAILS_NS = (SECOND, 0, 5 * SECOND, 30 * SECOND, 75 * SECOND, 200 * SECOND)
 LATENESS_NS = (5 * MS, 50 * MS, 400 * MS, 3 * SECOND)
 SIZES = (5, 1, 700, 2500)
+#: what an application may do, as often as it is drawn
 ACTIONS = (
-    "connect",
-    "send",
-    "close",
-    "shutdown",
-    "abort",
-    "probe",
-    "listen",
-    "unlisten",
-    "accept",
-    "fast_open",
-    "crash",
+    *("send",) * 4,
+    *("close",) * 4,
+    *("shutdown",) * 2,
+    *("connect",) * 2,
+    *("abort", "probe", "listen", "unlisten", "accept", "fast_open", "crash"),
 )
-#: how often each is drawn where anything may happen
-_WEIGHED = ("send",) * 4 + ("close",) * 4 + ("shutdown",) * 2 + ("connect",) * 2 + ACTIONS[4:]
 _SOCKETS = (("C", "S"), ("S", "C")) * 5 + (("D", "S"), ("S", "D"))
 MOST_STEPS = 8
 MOST_FAULTS = 4
@@ -71,7 +64,7 @@ class Program(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """What a program did: the capture, and the truth beside it. `sent` and `arrived` hold also what was never captured."""
+    """What a program did: the capture, and the truth beside it, where `sent` and `arrived` hold what it missed too."""
 
     sent: list[Segment]
     arrived: list[Seen]
@@ -80,6 +73,12 @@ class Run:
     changes: list[Change]
     busy: list[tuple[int, int]]
     end_ns: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether the capture has everything that came through."""
+        captured = {id(frame.segment) for frame in self.frames}
+        return all(id(one.segment) in captured for one in self.arrived)
 
     def truth(self, local: str, peer: str, at_ns: int) -> str:
         """The real state of a socket at a moment; CLOSED where there is none."""
@@ -130,7 +129,7 @@ def draw(pick: Pick) -> Program:
         return Fault(
             from_client=not yes(),
             first=pick(0, 9),
-            count=pick(1, LONGEST_RUN) if rarely() else 1,
+            many=pick(1, LONGEST_RUN) if rarely() else 1,
             what=one_of(FAULTS),
             near_sender=yes(),
             by_ns=one_of(LATENESS_NS),
@@ -138,7 +137,7 @@ def draw(pick: Pick) -> Program:
 
     def step() -> Step:
         local, peer = one_of(_SOCKETS)
-        return Step(one_of(WAITS_NS), local, peer, one_of(_WEIGHED), one_of(SIZES))
+        return Step(one_of(WAITS_NS), local, peer, one_of(ACTIONS), one_of(SIZES))
 
     client, server = rules(), rules()
     path = Path(
