@@ -30,7 +30,6 @@ def play(name: str, folder: Path) -> str:
     case = CASES[name]
     why = ""
     for attempt in range(TRIES):
-        began = time.time()
         with tempfile.TemporaryDirectory() as scratch:
             net = None
             try:
@@ -43,7 +42,6 @@ def play(name: str, folder: Path) -> str:
                     host: {key: value - before[host].get(key, 0) for key, value in after[host].items() if value}
                     for host in HOSTS
                 }
-                stage.facts["wall_s"] = round(time.time() - began, 1)
                 stage.write_truth(case, {host: {k: v for k, v in grown[host].items() if v} for host in HOSTS})
             except (LabError, OSError, AssertionError, StopIteration) as error:
                 why = f"{type(error).__name__}: {error} ({traceback.extract_tb(error.__traceback__)[-1].lineno})"

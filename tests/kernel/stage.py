@@ -10,7 +10,7 @@ import json
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -35,6 +35,8 @@ VANTAGES = {
     "router_clients": ("router", "clients", RELEVANT),
     "router_servers": ("router", "servers", RELEVANT),
 }
+FOR_EVER = 1e12
+WATCH_S = 0.1  # between two looks for a silent end
 SETTLE_S = 0.15  # longer than a delayed ACK (40 ms), and than the silence a snapshot needs
 
 End = tuple[str, int]
@@ -69,7 +71,7 @@ class Stage:
     captures: list[dict[str, Any]] = field(default_factory=list)
     explained: list[dict[str, Any]] = field(default_factory=list)
     kept: list[object] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)
+    ended: list[dict[str, Any]] = field(default_factory=list)
     _ports: Iterator[int] = field(default_factory=lambda: count(8001))
 
     @contextmanager
@@ -145,21 +147,56 @@ class Stage:
             )
             for ends, client, server in claims:
                 meant = client if host == "client" else server
-                local, peer = (ends.originator, ends.responder)[:: 1 if host == "client" else -1]
-                got = _state(rows, (*local, *peer))
+                got = _state(rows, seen := _seen_from(host, ends))
                 if meant not in (None, got):
-                    raise LabError(f"'{label}': {local} to {peer} on the {host} is {got}, meant {meant}")
+                    raise LabError(f"'{label}': {seen} on the {host} is {got}, meant {meant}")
         time.sleep(2 * QUIET_S)
 
+    def watch_end(self, sockets: Iterable[tuple[str, Ended]], seconds: float) -> None:
+        """Look every WATCH_S until these (host, connection) are gone; note when each was last seen and first not.
+
+        Raises LabError where one is gone at the first look, or outlives `seconds`.
+        """
+        left = {(host, _seen_from(host, ends)): 0.0 for host, ends in sockets}
+        deadline = time.monotonic() + seconds
+        while left:
+            if time.monotonic() > deadline:
+                raise LabError(f"after {seconds:.0f} s there are still {sorted(left)}")
+            rows = {host: getattr(self.net, host).sockets() for host in {host for host, _ in left}}
+            now = time.time()
+            for (host, ends), seen in list(left.items()):
+                if _state(rows[host], ends) != "CLOSED":
+                    left[host, ends] = now
+                    continue
+                if not seen:
+                    raise LabError(f"{ends} on the {host} was gone too early")
+                del left[host, ends]
+                self.ended.append({"host": host, "ends": list(ends), "last_seen": seen, "first_gone": now})
+            time.sleep(WATCH_S)
+
     def cannot_know(self, reason: str, host: str, ends: Ended, seen_from: str = "") -> None:
-        """From now on packets do not tell the state of this socket; `reason`: a line of docs/unknowable.md.
+        """Packets do not tell the state of this socket, until `known_again`; `reason`: a line of docs/unknowable.md.
 
         `seen_from`: only in captures of this name; otherwise in all.
         """
-        local, peer = (ends.originator, ends.responder)[:: 1 if host == "client" else -1]
         self.explained.append(
-            {"reason": reason, "host": host, "ends": [*local, *peer], "since": time.time(), "vantage": seen_from}
+            {
+                "reason": reason,
+                "host": host,
+                "ends": list(_seen_from(host, ends)),
+                "since": time.time(),
+                "until": FOR_EVER,
+                "vantage": seen_from,
+            }
         )
+
+    def known_again(self, ends: Ended) -> None:
+        """From now on packets tell the states of this connection on both hosts."""
+        pair = {ends.originator, ends.responder}
+        for one in self.explained:
+            local, port, peer, peer_port = one["ends"]
+            if {(local, port), (peer, peer_port)} == pair:
+                one["until"] = min(one["until"], time.time())
 
     def write_truth(self, case: Case, counters: dict[str, dict[str, int]]) -> None:
         """NAME.truth.json: the snapshots, with how quiet each capture was around them."""
@@ -177,7 +214,7 @@ class Stage:
             "unknowable": list(case.unknowable),
             "explained": self.explained,
             "counters_delta": counters,
-            "facts": self.facts,
+            "ended": self.ended,
         }
         (self.folder / f"{self.name}.truth.json").write_text(json.dumps(truth, indent=1))
 
@@ -186,8 +223,9 @@ class Stage:
 class Case:
     """One case: what it does, and what no packet of it can show.
 
-    `raw_hosts` send segments without sockets; `unknowable` hosts hide their state for the whole case. `seconds` is how
-    long it takes, about: long cases start first.
+    In the name of `raw_hosts` segments are sent without sockets; `unknowable` hosts hide their state for the whole
+    case. `chance`: what is lost differs from run to run, so that no single socket can be promised. `seconds`: about
+    how long it takes; long cases start first.
     """
 
     name: str
@@ -199,6 +237,7 @@ class Case:
     copies: float
     raw_hosts: tuple[str, ...]
     unknowable: tuple[str, ...]
+    chance: bool
 
 
 CASES: dict[str, Case] = {}
@@ -213,12 +252,13 @@ def case(
     copies: float = 0.0,
     raw_hosts: tuple[str, ...] = (),
     unknowable: tuple[str, ...] = (),
+    chance: bool = False,
 ) -> Callable[[Callable[[Stage], None]], Callable[[Stage], None]]:
     """Register a function under its own name."""
 
     def register(play: Callable[[Stage], None]) -> Callable[[Stage], None]:
         name = play.__name__
-        CASES[name] = Case(name, about, play, seconds, one_way_s, jitter_s, copies, raw_hosts, unknowable)
+        CASES[name] = Case(name, about, play, seconds, one_way_s, jitter_s, copies, raw_hosts, unknowable, chance)
         return play
 
     return register
@@ -259,6 +299,11 @@ def _as_ss(row: dict[str, object]) -> dict[str, object]:
         "peer": row["peer"],
         "pport": row["peer_port"],
     }
+
+
+def _seen_from(host: str, ends: Ended) -> Ends:
+    local, peer = (ends.originator, ends.responder)[:: 1 if host == "client" else -1]
+    return *local, *peer
 
 
 def _state(rows: list[dict[str, object]], ends: Ends) -> str:

@@ -10,6 +10,7 @@ from lab import CLIENT_V4, receive
 
 PURE_ACK = "tcp flags & (syn|fin|rst|psh|ack) == ack"
 SYN_ACK = "tcp flags & (syn|ack) == syn|ack"
+FAST = 60  # bytes in a SYN
 
 
 @case("All eleven states at once, IPv4 and IPv6.", seconds=12)
@@ -204,7 +205,11 @@ def deferred_accept(stage: Stage) -> None:
             for group in (silent, late, closing, prompt):
                 group.append((*stage.dial(listener), listener))
         bare = [(link, "ESTABLISHED", "SYN_RECEIVED") for _, link, _ in (*silent, *late, *closing, *prompt)]
+        for _, link, _ in (*late, *closing, *prompt):
+            stage.cannot_know("deferred", "server", link)
         stage.shot("bare ACKs ignored", *bare, after=0.3)
+        for _, link, _ in (*closing, *prompt):
+            stage.known_again(link)
         for client, _, _ in closing:
             client.shutdown(socket.SHUT_WR)
         for client, _, _ in prompt:
@@ -218,7 +223,8 @@ def deferred_accept(stage: Stage) -> None:
         stage.shot(
             "still silent", *((link, "ESTABLISHED", "SYN_RECEIVED") for _, link, _ in (*silent, *late)), after=1.5
         )
-        for client, _, _ in late:
+        for client, link, _ in late:
+            stage.known_again(link)
             client.sendall(b"q" * 40)
         stage.shot("spoke", *((link, "ESTABLISHED", "ESTABLISHED") for _, link, _ in late))
         stage.shot("before its time", *((link, "ESTABLISHED", "SYN_RECEIVED") for _, link, _ in silent), after=2)
@@ -238,7 +244,7 @@ def fast_open(stage: Stage) -> None:
         for ends in (V4, V6):
             listener = _fast_listener(stage, ends, stage.port())
             _, link = _fast(stage, ends, listener)
-            stage.shot("cookie asked for, data after the ACK", (link, "ESTABLISHED", "ESTABLISHED"), after=0.6)
+            stage.shot("cookie asked for, data after the ACK", (link, "ESTABLISHED", "ESTABLISHED"), after=1.0)
             stage.accept(listener)
             _, link = _fast(stage, ends, listener)
             stage.shot("data in the SYN on the way", (link, "SYN_SENT", "CLOSED"), after=0.06)
@@ -247,11 +253,12 @@ def fast_open(stage: Stage) -> None:
             stage.shot("open", (link, "ESTABLISHED", "ESTABLISHED"), after=0.7)
             third, link = _fast(stage, ends, listener)
             server = stage.accept(listener)
-            receive(server, 40)
+            receive(server, FAST)
             server.sendall(b"a" * 300)
             server.close()
             stage.shot("closed before the ACK", (link, "SYN_SENT", "FIN_WAIT_1"), after=0.06)
             stage.shot("half closed", (link, "CLOSE_WAIT", "FIN_WAIT_2"), after=0.7)
+            receive(third, 300)
             third.close()
             stage.shot("closed", (link, "CLOSED", "TIME_WAIT"), after=0.7)
 
@@ -286,11 +293,11 @@ def _fast_listener(stage: Stage, ends: tuple[str, str], port: int) -> socket.soc
 
 
 def _fast(stage: Stage, ends: tuple[str, str], listener: socket.socket) -> tuple[socket.socket, Link]:
-    """Send 60 bytes with MSG_FASTOPEN and return at once."""
+    """Send with MSG_FASTOPEN and return at once."""
     client = stage.net.client.tcp(ends[0])
     client.setblocking(False)
     try:
-        client.sendto(b"q" * 60, socket.MSG_FASTOPEN, listener.getsockname()[:2])
+        client.sendto(b"q" * FAST, socket.MSG_FASTOPEN, listener.getsockname()[:2])
     except BlockingIOError:  # no cookie yet: the SYN went without data
         pass
     client.settimeout(20)

@@ -21,9 +21,9 @@ def _forge(
     stage.net.router.raw(one.originator[0]).sendto(made, (one.responder[0], 0))
 
 
-@case("RSTs forged by the router: out of the window, in the window but inexact (a challenge ACK), exact.", seconds=6)
+@case("Forged RSTs: out of the window, inside but inexact (a challenge ACK), exact.", seconds=6, raw_hosts=("client",))
 def forged_resets(stage: Stage) -> None:
-    with stage.capture("client", "server"):
+    with stage.capture("server"):
         kinds: dict[str, list[Pair]] = {"outside": [], "inside": [], "exact": [], "half closed": []}
         for ends in (V4, V6):
             for kind in kinds:
@@ -49,9 +49,9 @@ def forged_resets(stage: Stage) -> None:
         stage.shot("the other end learns of it", *claims)
 
 
-@case("RSTs, SYNs and wrong ACKs into SYN_RECEIVED.", seconds=7)
+@case("RSTs, SYNs and wrong ACKs into SYN_RECEIVED.", seconds=7, raw_hosts=("client",))
 def syn_received_disturbed(stage: Stage) -> None:
-    with stage.capture("client", "server"):
+    with stage.capture("server"):
         found: dict[str, list[Link]] = {
             "exact RST": [],
             "RST outside": [],
@@ -86,9 +86,9 @@ def syn_received_disturbed(stage: Stage) -> None:
         stage.shot("healed", after=0.3)
 
 
-@case("SYNs and old segments into ESTABLISHED draw challenge ACKs.", seconds=6)
+@case("SYNs and old segments into ESTABLISHED draw challenge ACKs.", seconds=6, raw_hosts=("client",))
 def challenge_acks(stage: Stage) -> None:
-    with stage.capture("client", "server"):
+    with stage.capture("server"):
         found = []
         for ends in (V4, V6):
             for kind in ("SYN", "old data", "data beyond", "ACK beyond"):
@@ -114,9 +114,10 @@ def challenge_acks(stage: Stage) -> None:
 @case(
     "Old time stamps (PAWS): data with them are not taken, a SYN with them into TIME_WAIT is answered by a bare ACK.",
     seconds=6,
+    raw_hosts=("client",),
 )
 def paws(stage: Stage) -> None:
-    with stage.capture("client", "server"):
+    with stage.capture("server"):
         claims = []
         for ends in (V4, V6):
             one = stage.open(ends)
@@ -164,10 +165,11 @@ def _no_limits(stage: Stage) -> None:
 
 
 def _reject(stage: Stage, which: str, port: int, error: str) -> None:
-    stage.net.router.drop("forward", f"tcp {which} {port}", f"reject with {error}")
+    # Behind the delay line: an error that comes while connect() still holds the socket would only be noted.
+    stage.net.router.drop("forward", f"iifname delay0 tcp {which} {port}", f"reject with {error}")
 
 
-@case("ICMP errors against SYN_SENT, each kind, IPv4 and IPv6.", seconds=6)
+@case("ICMP errors against SYN_SENT, each kind, IPv4 and IPv6.", one_way_s=0.01, seconds=6)
 def icmp_in_syn_sent(stage: Stage) -> None:
     _no_limits(stage)
     with stage.capture("client", "server"):
@@ -178,12 +180,13 @@ def icmp_in_syn_sent(stage: Stage) -> None:
             made = stage.net.client.connect_soon(ends[0], (ends[1], port))
             stage.kept.append(made)
             links.append(Link(made.getsockname()[:2], (ends[1], port)))
-        stage.shot("rejected", after=0.3)
-        stage.shot("a second later", after=1.1)
-        stage.shot("three seconds later", after=2.1)
+        one = stage.open(V4)
+        claims = [(one, "ESTABLISHED", "ESTABLISHED"), *((link, "CLOSED", "CLOSED") for link in links)]
+        stage.shot("rejected", *claims, after=0.3)
+        stage.shot("a second later", *claims, after=1.1)
 
 
-@case("ICMP errors against SYN_RECEIVED: the SYN+ACK is rejected on its way.", seconds=8)
+@case("ICMP errors against SYN_RECEIVED: the SYN+ACK is rejected on its way.", one_way_s=0.01, seconds=8)
 def icmp_in_syn_received(stage: Stage) -> None:
     _no_limits(stage)
     with stage.capture("client", "server"):
@@ -198,7 +201,7 @@ def icmp_in_syn_received(stage: Stage) -> None:
         stage.shot("healed", after=1.9)
 
 
-@case("ICMP errors against ESTABLISHED and FIN_WAIT_1 are soft.", seconds=8)
+@case("ICMP errors against ESTABLISHED and FIN_WAIT_1 are soft.", one_way_s=0.01, seconds=8)
 def icmp_in_established(stage: Stage) -> None:
     _no_limits(stage)
     with stage.capture("client", "server"):
@@ -224,6 +227,7 @@ def icmp_in_established(stage: Stage) -> None:
 @case(
     "A client dies without a packet; its host lives and answers the server's data with RST, or connects anew.",
     seconds=8,
+    unknowable=("client",),
 )
 def dead_peer_returns(stage: Stage) -> None:
     with stage.capture("client", "server"):
