@@ -92,6 +92,14 @@ def state_at(
     if moment is not None and moment.doubt is not None and moment.basis == states.INFERRED:
         state, basis = table.settle(row, moment.state, moment.basis, moment.doubt, when)
         return moment._replace(state=state, basis=basis)
+    if (
+        moment is not None
+        and side == timeline.RESPONDER
+        and moment.state == states.ESTABLISHED
+        and moment.basis == states.INFERRED
+        and table.never_accepted(row)
+    ):
+        return moment._replace(state=states.LISTEN, basis=states.TIMER)
     if moment is None or moment.state != states.SYN_RECEIVED or moment.retried or not moment.last:
         return moment
     if side == timeline.RESPONDER and table.kept_no_state(row, when):

@@ -70,12 +70,14 @@ _END = (
     "interval_ns",  # between the last two of them
     "doubt_state",  # what it may still be in although the peer's ACK was captured, because it contradicted one before
     "doubt_since_ns",  # its last contradiction
+    "doubt_repeats",  # how often its timer had fired by then
     "doubt_until_ns",  # when the next would be overdue; 0: no doubt
     "isn",
     "mss",
     "wscale",
     "options",  # segments.OPT_* of its SYN
     "syn_flags",  # TCP flags of its SYN, 0 where none was captured (ECN set-up is in them)
+    "in_vain",  # data sent again before the responder showed any sign of having got the handshake's ACK
     "zeek",  # the state that Zeek would give it
 )
 

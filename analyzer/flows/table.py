@@ -13,8 +13,11 @@ from collections.abc import Sequence
 from analyzer.flows import facts as f
 from analyzer.flows.facts import INDEX, NO_VALUE, WIDTH, FlowFacts
 from analyzer.tcp import states
+from analyzer.tcp.timeline import Doubt
 from analyzer.tcp.timers import Timers
 
+#: repetitions of data that take a path's loss past belief: 0.2 + 0.4 + 0.8 s of Linux's timer
+IN_VAIN = 3
 #: states that last until a retransmission timer gives up
 WAITING = frozenset((states.SYN_SENT, states.SYN_RECEIVED, states.FIN_WAIT_1, states.CLOSING, states.LAST_ACK))
 
@@ -36,7 +39,7 @@ class FlowTable:
         self.base: Sequence[int] = [at * WIDTH for at in self.order]
         self._cookies: dict[tuple[int, int, int, int], int] | None = None
         self._answers: dict[tuple[int, int, int, int], list[int]] | None = None
-        self._ignored: dict[tuple[int, int, int, int], int] | None = None
+        self._ignoring: set[tuple[int, int, int, int]] | None = None
         self._finals: dict[int, tuple[int, int, int, int]] = {}
 
     def __len__(self) -> int:
@@ -110,27 +113,34 @@ class FlowTable:
         at = bisect_left(times, since_ns)
         return at < len(times) and times[at] <= until_ns
 
-    def overflows(self, row: int) -> bool:
-        """Whether the flow's listener ignored the handshakes of several flows and none of them was confirmed since."""
-        if self._ignored is None:
-            self._ignored = {}
-            for other, bits in enumerate(self.raw("bits")):
-                if bits & f.CONTRADICTED:
-                    key = self.listener(other)
-                    self._ignored[key] = self._ignored.get(key, 0) + 1
-        return self._ignored.get(self.listener(row), 0) > 1
+    def ignores(self, row: int) -> bool:
+        """Whether the flow's listener ignored a completed handshake, this one's or another's."""
+        if self._ignoring is None:
+            self._ignoring = {
+                self.listener(other) for other, bits in enumerate(self.raw("bits")) if bits & f.CONTRADICTED
+            }
+        return self.listener(row) in self._ignoring
 
-    def settle(self, row: int, state: int, basis: int, doubt: tuple[int, int, int], at_ns: int) -> tuple[int, int]:
-        """The state of an end whose last assumption is in doubt (state before, since, until) at `at_ns`."""
-        before, since_ns, until_ns = doubt
-        if before != states.SYN_RECEIVED:
-            return (before, states.INFERRED) if at_ns <= until_ns else (state, basis)
-        if self.answered(row, since_ns, at_ns):
+    def settle(self, row: int, state: int, basis: int, doubt: Doubt, at_ns: int) -> tuple[int, int]:
+        """The state of an end whose last assumption is in doubt, at `at_ns`."""
+        silent_until = self.end_ns if doubt.next_ns is None else doubt.next_ns
+        # The retransmission that would have contradicted the ACK was due within the capture and did not come.
+        proven = silent_until > doubt.until_ns and doubt.repeats < self.timers.synack_retries
+        if doubt.state != states.SYN_RECEIVED:
+            return (state, basis) if proven or at_ns > doubt.until_ns else (doubt.state, states.INFERRED)
+        if self.answered(row, doubt.since_ns, at_ns):
             return state, basis
-        if at_ns <= until_ns:
-            return before, states.INFERRED
-        # Its SYN+ACKs have ended: the ACK was accepted, or a full queue dropped the request for good.
-        return (states.LISTEN, states.TIMER) if self.overflows(row) else (state, basis)
+        if self.fact(row, "o_in_vain") >= IN_VAIN:
+            # Nothing takes the client's data: a full queue dropped the request for good.
+            return (doubt.state, states.INFERRED) if at_ns <= doubt.until_ns else (states.LISTEN, states.TIMER)
+        return (state, basis) if proven or at_ns > doubt.until_ns else (doubt.state, states.INFERRED)
+
+    def never_accepted(self, row: int) -> bool:
+        """Whether a handshake was completed by a SYN cookie and a full accept queue took nothing: there is no socket.
+
+        Data sent in vain to a listener that ignores other handshakes; without such others the path may have died.
+        """
+        return self.fact(row, "o_in_vain") >= IN_VAIN and not self.fact(row, "bits") & f.CONFIRMED and self.ignores(row)
 
     def bits(self, row: int) -> int:
         """The flow's bits, a FIN's acknowledgment left out while it is in doubt at the end of the capture."""
@@ -155,8 +165,12 @@ class FlowTable:
             return states.LISTEN, states.TIMER
         until = self.fact(row, end + "doubt_until_ns")
         if until and basis == states.INFERRED:
-            doubt = (self.fact(row, end + "doubt_state"), self.fact(row, end + "doubt_since_ns"), until)
+            repeats = self.fact(row, end + "doubt_repeats")
+            state_before, since = self.fact(row, end + "doubt_state"), self.fact(row, end + "doubt_since_ns")
+            doubt = Doubt(state_before, since, until, None, repeats)
             return self.settle(row, state, basis, doubt, self.end_ns)
+        if state == states.ESTABLISHED and basis == states.INFERRED and end == "r_" and self.never_accepted(row):
+            return states.LISTEN, states.TIMER
         expiry = self.timers.expiry_ns(
             state,
             self.fact(row, end + "refresh_ns"),

@@ -122,7 +122,9 @@ TRANSITIONS: tuple[Transition, ...] = (
     ),
     Transition(SENDER, (FIN_WAIT_1,), EV_ACK_OF_FIN, CLOSING, OBSERVED, "FINs crossed (RFC 9293 3.6, case 3)"),
     Transition(SENDER, (FIN_WAIT_2,), EV_ACK_OF_FIN, TIME_WAIT, OBSERVED, "acknowledges the last FIN"),
-    Transition(SENDER, (CLOSING,), EV_ACK_OF_FIN, TIME_WAIT, OBSERVED, "acknowledges the crossed FIN"),
+    Transition(
+        SENDER, (CLOSING,), EV_ACK_OF_FIN, TIME_WAIT, INFERRED, "acknowledges the crossed FIN; its own was acknowledged"
+    ),
     Transition(SENDER, (FIN_WAIT_1,), EV_ACK_OF_CROSSED_FIN, CLOSING, OBSERVED, "FINs crossed (RFC 9293 3.6, case 3)"),
     Transition(
         SENDER,

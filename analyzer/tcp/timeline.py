@@ -53,6 +53,8 @@ class Doubt(NamedTuple):
     state: int
     since_ns: int
     until_ns: int
+    next_ns: int | None  # when the end moved or sent again after it; None: never
+    repeats: int  # how often its timer had fired by then
 
 
 class Moment(NamedTuple):
@@ -116,13 +118,16 @@ def at(entries: Sequence[Entry], when_ns: int, timers: Timers) -> Moment | None:
             refresh = entry.ts_ns
             continue
         if contradicted and entry.basis == states.INFERRED and entry.reason in _BY_ACK:
-            doubt = Doubt(state, refresh, refresh + 2 * interval * states.DOUBT_PERCENT // 100)
+            until = refresh + 2 * interval * states.DOUBT_PERCENT // 100
+            doubt = Doubt(state, refresh, until, None, retried)
         if entry.state != state:
             since, retried, interval = entry.ts_ns, 0, 0
         refresh = entry.ts_ns
         state = entry.state
     now = entries[position]
     later = entries[position + 1 :]
+    if doubt is not None and later:
+        doubt = doubt._replace(next_ns=later[0].ts_ns)
     moment = Moment(now.state, now.basis, since, refresh, retried, not later, doubt)
     if any(_proves_alive(entry) for entry in later):
         return moment

@@ -21,6 +21,7 @@ class Timers(NamedTuple):
     first_syn_ns: int = SECOND_NS  # RFC 6298 section 2.1; Linux TCP_TIMEOUT_INIT, SYN and SYN+ACK alike
     fin_ns: int = 60 * SECOND_NS  # a FIN not yet repeated: its timer depends on a round trip nobody measured
     overdue_percent: int = 15  # Linux timers run up to a few per cent late
+    synack_retries: int = 5  # Linux tcp_synack_retries: after so many repeats silence proves nothing
     cookie_ns: int = 1_150_000_000  # a SYN+ACK neither answered nor repeated by then kept no state
 
     def expiry_ns(self, state: int, refresh_ns: int, repeats: int, interval_ns: int) -> int | None:

@@ -643,7 +643,7 @@ class Tracker:
             sender = flow.b if side else flow.a
             receiver = flow.a if side else flow.b
             self._wireshark(flow, sender, receiver, g)
-            if flow.previous is not None and not (fl & _SYN):
+            if flow.previous is not None and (fl & 0x12) != 0x02:
                 newest = self._older_owner(flow, side, sender, receiver, g)
                 if newest is not flow:
                     if (fl & 0x17) == 0x10 and receiver.state == _SYN_SENT:
@@ -865,6 +865,8 @@ class Tracker:
     def _older_owner(self, flow: Flow, side: cython.uint, sender: End, receiver: End, g: Segment) -> Flow:
         """The incarnation before, where the segment's numbers are its and not the newest one's."""
         old: Flow = flow.previous
+        if g.packet == flow.first_packet:
+            return flow
         same: cython.bint = old.a_lo == flow.a_lo and old.a_port == flow.a_port and old.a_hi == flow.a_hi
         old_side: cython.uint = side if same else 1 - side
         old_sender: End = old.b if old_side else old.a
@@ -919,6 +921,8 @@ class Tracker:
             flow.bits |= _B_CHALLENGED
             return
         sender.window = g.window
+        if sender.reset and sender.state == _LISTEN:
+            self._unreset(flow, sender)
         if sender.state == _CLOSED and (
             sender.replaced or (sender.reset and g.ts - sender.reset_ns > self._round_trip(flow))
         ):
@@ -1121,6 +1125,8 @@ class Tracker:
         sender.syn_id = g.ip_id
         sender.syn_tsval = g.tsval
         sender.syn_ns = g.ts
+        if sender.reset and sender.state == _LISTEN:
+            self._unreset(flow, sender)
         if receiver.state == _SYN_SENT:
             self._event(flow, sender, receiver, _EV_SYN_ACK, g)
         if syn_between and g.ts - receiver.syn_ns <= round_trip:
@@ -1133,7 +1139,8 @@ class Tracker:
             if sender.state == _SYN_RECEIVED:
                 self._refresh(flow, sender, _RE_SYNACK_AGAIN, g, g.ts - previous_ns)
             return
-        if not (flow.synack_cause & _C_AFTER_ACK) and g.ts - previous_ns >= _DEFERRED_NS:
+        deferred: cython.bint = not (flow.synack_cause & _C_AFTER_ACK) and g.ts - previous_ns >= _DEFERRED_NS
+        if deferred:
             flow.synack_cause |= _C_DEFERRED
         else:
             flow.synack_cause |= _C_AFTER_ACK
@@ -1142,9 +1149,9 @@ class Tracker:
         if sender.state == _ESTABLISHED and sender.basis == _INFERRED:
             self._withdraw(flow, sender)
         if sender.state == _SYN_RECEIVED:
-            self._refresh(flow, sender, _RE_ACK_CONTRADICTED, g, g.ts - previous_ns)
+            self._refresh(flow, sender, _RE_SYNACK_AGAIN if deferred else _RE_ACK_CONTRADICTED, g, g.ts - previous_ns)
             sender.syn_acked = 0
-            sender.contradicted = 1
+            sender.contradicted = not deferred  # the ACK of the one late SYN+ACK is accepted
             flow.bits |= _B_CONTRADICTED
 
     @cython.cfunc
@@ -1201,15 +1208,15 @@ class Tracker:
     def _data_in_vain(self, flow: Flow, sender: End, receiver: End) -> cython.void:
         """Data of the originator sent again and again to a responder that has shown nothing since its SYN+ACK.
 
-        An ESTABLISHED socket acknowledges at once. This one never got the ACK, ignores it, or never kept a socket (SYN
-        cookie with a full accept queue): it stays in SYN_RECEIVED until its timer gives up.
+        An ESTABLISHED socket acknowledges at once: one that has repeated its SYN+ACK before is still in SYN_RECEIVED.
+        Without that the path may have died; `flows.table` sees what the listener does to others.
         """
         if receiver.state != _ESTABLISHED or receiver.basis != _INFERRED or flow.bits & _B_CONFIRMED:
             return
         if flow.originator != sender.side or not receiver.synacks:
             return
         sender.in_vain += 1
-        if sender.in_vain >= _IN_VAIN:
+        if sender.in_vain >= _IN_VAIN and receiver.contradicted:
             self._withdraw(flow, receiver)
 
     @cython.cfunc
@@ -1343,7 +1350,7 @@ class Tracker:
         if receiver.fin_sent and not receiver.fin_acked and seq_le(receiver.fin_end, g.ack):
             receiver.fin_acked = 1
             receiver.fin_acked_ns = g.ts
-            if sender.fin_sent and not sender.fin_acked and sender.state == _FIN_WAIT_1:
+            if sender.fin_sent and not sender.fin_acked and (sender.state == _FIN_WAIT_1 or sender.state == _CLOSING):
                 self._event(flow, sender, receiver, _EV_ACK_OF_CROSSED_FIN, g)
             else:
                 self._event(flow, sender, receiver, _EV_ACK_OF_FIN, g)
@@ -1709,6 +1716,14 @@ class Tracker:
                     return
                 log[at] = entry | 0x80
             at -= 2
+
+    @cython.cfunc
+    def _unreset(self, flow: Flow, end: End) -> cython.void:
+        """A SYN_RECEIVED that goes on after a RST in its window ignored it (RFC 5961 section 3: only the exact one)."""
+        self._withdraw(flow, end)
+        end.reset = 0
+        flow.reset_by = 0
+        flow.bits &= ~_B_ABORTED
 
     @cython.cfunc
     def _disown(self, flow: Flow, end: End) -> cython.void:
@@ -2081,14 +2096,16 @@ def _write_end(rows: cython.ulonglong[::1], at: cython.Py_ssize_t, end: End) -> 
     rows[at + 17] = _time(end.interval)
     rows[at + 18] = end.doubt_state
     rows[at + 19] = _time(end.doubt_since)
-    rows[at + 20] = _time(end.doubt_until)
-    rows[at + 21] = end.isn
-    rows[at + 22] = end.mss
-    rows[at + 23] = end.wscale
-    rows[at + 24] = end.options
-    rows[at + 25] = end.syn_flags
-    rows[at + 26] = end.zeek
-    return at + 27
+    rows[at + 20] = end.before_repeats
+    rows[at + 21] = _time(end.doubt_until)
+    rows[at + 22] = end.isn
+    rows[at + 23] = end.mss
+    rows[at + 24] = end.wscale
+    rows[at + 25] = end.options
+    rows[at + 26] = end.syn_flags
+    rows[at + 27] = end.in_vain
+    rows[at + 28] = end.zeek
+    return at + 29
 
 
 @cython.cfunc
