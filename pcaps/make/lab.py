@@ -75,6 +75,8 @@ def need_root_and_tools(tools: Iterable[str] = tuple(PACKAGES)) -> None:
     if missing:
         packages = " ".join(dict.fromkeys(PACKAGES[tool] for tool in missing))
         raise LabError(f"needs {', '.join(missing)} (Debian: {packages})")
+    if not Path("/dev/net/tun").exists():
+        raise LabError("needs /dev/net/tun (modprobe tun), for its delay line")
     probe = subprocess.run(["unshare", "--net", "true"], capture_output=True, text=True)
     if probe.returncode:
         raise LabError(f"cannot make network namespaces: {probe.stderr.strip()}")
@@ -220,6 +222,13 @@ class Net:
         self._line: multiprocessing.Process | None = None
         short = f"hs-{self.name}-{os.getpid()}"
         self._namespaces = [f"{short}-{role}" for role in ("client", "router", "server")]
+        try:
+            self._build()
+        except BaseException:
+            self.close()
+            raise
+
+    def _build(self) -> None:
         self.client, self.router, self.server = (Host(one) for one in self._namespaces)
         self._cable(self.client, "clients", "192.0.2", "2001:db8:1:", 10)
         self._cable(self.server, "servers", "198.51.100", "2001:db8:2:", 20)

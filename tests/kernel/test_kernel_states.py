@@ -22,7 +22,6 @@ RFC_9293 = {*score.STATES.values(), "LISTEN"}  # the eleventh, CLOSED, is no lin
 DEFECTS = {
     "last_ack_stuck": "the doubt about an ACK of a FIN outlives the repeat that did not come",
     "final_ack_lost_behind_the_capture": "the doubt about a third ACK outlives the SYN+ACK that did not come",
-    "deferred_accept": "the ACK that answers a deferred SYN+ACK is accepted, and needs no doubt",
 }
 FAR_DEFECTS = {
     **DEFECTS,

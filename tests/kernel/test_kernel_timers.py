@@ -12,7 +12,8 @@ pytestmark = pytest.mark.root
 #: case → how long after the kernel's end ours may come, seconds: from, to
 WINDOWS = {
     "time_wait_end": (-1.3, 1.3),  # the kernel's timer wheel: 60 to 62 s; we say 61
-    "syn_sent_end": (0.0, 0.8),  # 15 % of the 4 s until the SYN that did not come
+    "syn_sent_end": (-0.1, 0.8),  # 15 % of the 4 s until the SYN that did not come
+    "syn_sent_end_linear": (-0.1, 0.8),  # the linear repeats are followed by doubling ones
     "syn_received_end": (-0.1, 0.8),  # the same for the SYN+ACK
     "orphans_give_up": (-0.1, 0.8),  # 15 % of the wait for a FIN
 }
