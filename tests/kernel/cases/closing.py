@@ -125,7 +125,7 @@ def closing_stuck(stage: Stage) -> None:
         stage.shot("over", *((one, "TIME_WAIT", "TIME_WAIT") for one in found), after=3)
 
 
-@case("LAST_ACK that lasts: the second FIN is lost on the path, or its ACK, or the ACK behind the capture.", seconds=9)
+@case("LAST_ACK that lasts: the second FIN is lost on the path, or its ACK, or the ACK behind the capture.", seconds=18)
 def last_ack_stuck(stage: Stage) -> None:
     with stage.capture("client", "server"):
         fin, ack, behind = [], [], []
@@ -151,7 +151,7 @@ def last_ack_stuck(stage: Stage) -> None:
         stage.heal()
         stage.shot("over", *((one, "TIME_WAIT", "CLOSED") for one in (*fin, *ack, *behind)), after=3.5)
         # Long enough that a FIN still unacknowledged would have come again.
-        stage.shot("later", *((one, "TIME_WAIT", "CLOSED") for one in (*fin, *ack, *behind)), after=4)
+        stage.shot("later", *((one, "TIME_WAIT", "CLOSED") for one in (*fin, *ack, *behind)), after=7)
 
 
 @case("FIN_WAIT_1 that lasts: the FIN is lost on the path, or its ACK.", seconds=8)
