@@ -151,7 +151,7 @@ def last_ack_stuck(stage: Stage) -> None:
         stage.heal()
         stage.shot("over", *((one, "TIME_WAIT", "CLOSED") for one in (*fin, *ack, *behind)), after=3.5)
         # Long enough that a FIN still unacknowledged would have come again.
-        stage.shot("later", *((one, "TIME_WAIT", "CLOSED") for one in (*fin, *ack, *behind)), after=7)
+        stage.shot("later", *((one, "TIME_WAIT", "CLOSED") for one in (*fin, *ack, *behind)), after=9)
 
 
 @case("FIN_WAIT_1 that lasts: the FIN is lost on the path, or its ACK.", seconds=8)
