@@ -36,7 +36,8 @@ class Wrong(NamedTuple):
 
     `unseen`: whether the frames before lack anything that would have told: "sent" by it, or "heard" by it, or "".
     `stranger`: the segment is of another socket than those that had shown themselves in the flow.
-    `after_reset`: a RST between the two was captured before it.
+    `after_reset`: a RST between the two was captured before it. `old_copy`: the capture has
+    a segment twice, or after one that was sent later.
     """
 
     packet: int
@@ -48,6 +49,7 @@ class Wrong(NamedTuple):
     unseen: str
     stranger: bool
     after_reset: bool
+    old_copy: bool
 
     def __str__(self) -> str:
         unseen = f"; not captured before: {self.unseen}" if self.unseen else ""
@@ -101,6 +103,7 @@ def contradictions(program: Program, ran: Run, facts: FlowFacts) -> Iterator[Wro
                         _unseen(ran, g, entry.packet),
                         bool(own) and stranger,
                         _is_after_reset(ran, g, entry.packet),
+                        _has_old_copy(ran, g),
                     )
                 own.add(g.incarnation)
 
@@ -123,6 +126,19 @@ def _unseen(ran: Run, g: Segment, packet: int) -> str:
 
 def _is_after_reset(ran: Run, g: Segment, packet: int) -> bool:
     return any(one.flags & RST and {one.target, one.source} == {g.source, g.target} for _, one in ran.frames[:packet])
+
+
+def _has_old_copy(ran: Run, g: Segment) -> bool:
+    newest: dict[str, int] = {}
+    captured: set[int] = set()
+    for _, one in ran.frames:
+        if {one.source, one.target} != {g.source, g.target}:
+            continue
+        if id(one) in captured or one.sent_ns < newest.get(one.source, 0):
+            return True
+        captured.add(id(one))
+        newest[one.source] = one.sent_ns
+    return False
 
 
 class Sample(NamedTuple):

@@ -38,6 +38,8 @@ ACTIONS = (
 _SOCKETS = (("C", "S"), ("S", "C")) * 5 + (("D", "S"), ("S", "D"))
 MOST_STEPS = 8
 MOST_FAULTS = 4
+#: how a run begins, as often as it is drawn: C connects to S; both to each other; D before C at a full accept queue
+OPENINGS = ("plain",) * 6 + ("together", "crowded")
 LONGEST_RUN = 12  # of segments with the same fault
 
 
@@ -146,16 +148,23 @@ def draw(pick: Pick) -> Program:
         faults=tuple(fault() for _ in range(pick(0, MOST_FAULTS))),
         skip=pick(1, 6) if rarely() else 0,
     )
-    steps = [step() for _ in range(pick(0, MOST_STEPS))]
+    opening = one_of(OPENINGS)
+    steps = [Step(0, "C", "S", "connect")]
+    if opening == "together":
+        steps.append(Step(one_of(WAITS_NS[:3]), "S", "C", "connect"))
+    elif opening == "crowded":
+        server = server._replace(backlog=0, accepts=False)
+        steps = [Step(0, "D", "S", "connect"), steps[0]._replace(wait_ns=one_of(WAITS_NS[:3]))]
+    steps += [step() for _ in range(pick(0, MOST_STEPS))]
     return Program(client, server, path, tuple(steps), one_of(TAILS_NS), rarely())
 
 
 def run(program: Program) -> Run:
-    """Run it: S listens, C connects, then the program's steps."""
+    """Run it: S listens, then the program's steps."""
     client, server = Host("CD", program.client), Host("S", program.server)
     network = Network(client, server, program.path)
     server.listen("S")
-    for step in (Step(0, "C", "S", "connect"), *program.steps):
+    for step in program.steps:
         network.run(network.now + step.wait_ns)
         _act(network.hosts[step.local], step)
         network.flush()
