@@ -120,9 +120,13 @@ def at(entries: Sequence[Entry], when_ns: int, timers: Timers) -> Moment | None:
         if contradicted and entry.basis == states.INFERRED and entry.reason in _BY_ACK:
             until = refresh + 2 * interval * states.DOUBT_PERCENT // 100
             doubt = Doubt(state, refresh, until, None, retried)
+        same_fin = state == states.FIN_WAIT_1 and entry.state == states.CLOSING
         if entry.state != state:
-            since, retried, interval = entry.ts_ns, 0, 0
-        refresh = entry.ts_ns
+            since = entry.ts_ns
+        if not same_fin:
+            if entry.state != state:
+                retried, interval = 0, 0
+            refresh = entry.ts_ns
         state = entry.state
     now = entries[position]
     later = entries[position + 1 :]

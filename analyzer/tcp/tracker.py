@@ -1023,6 +1023,11 @@ class Tracker:
             self._refresh(flow, sender, _RE_ANSWER_CONTRADICTED, g, g.ts - sender.syn_ns)
         elif sender.state == _SYN_SENT:
             self._refresh(flow, sender, _RE_SYN_AGAIN, g, g.ts - sender.syn_ns)
+        elif sender.state == _CLOSED and sender.basis == _INFERRED and flow.bits & _B_UNREACHABLE:
+            # The error came while connect() still held the socket: noted as soft, and the attempt went on (Linux).
+            flow.bits &= ~_B_UNREACHABLE
+            self._withdraw(flow, sender)
+            self._refresh(flow, sender, _RE_SYN_AGAIN, g, g.ts - sender.syn_ns)
         elif sender.state == _CLOSED:
             flow.bits &= ~(_B_REFUSED | _B_ABORTED | _B_UNREACHABLE)
             flow.reset_by = 0
@@ -1347,9 +1352,10 @@ class Tracker:
         self._acknowledge(sender, g)
         self._pass_holes(flow, receiver, g.ack)
         self._on_handshake_ack(flow, sender, receiver, g)
+        if receiver.fin_sent and seq_le(receiver.fin_end, g.ack):
+            receiver.fin_acked_ns = g.ts
         if receiver.fin_sent and not receiver.fin_acked and seq_le(receiver.fin_end, g.ack):
             receiver.fin_acked = 1
-            receiver.fin_acked_ns = g.ts
             if sender.fin_sent and not sender.fin_acked and (sender.state == _FIN_WAIT_1 or sender.state == _CLOSING):
                 self._event(flow, sender, receiver, _EV_ACK_OF_CROSSED_FIN, g)
             else:
@@ -1590,11 +1596,13 @@ class Tracker:
             end.before_refresh = end.refresh
             end.before_repeats = end.repeats
             end.before_interval = end.interval
-            end.repeats = 0
-            end.interval = 0
+        if state != _CLOSING or end.state != _FIN_WAIT_1:  # the same FIN waits for its ACK in both
+            if state != end.state:
+                end.repeats = 0
+                end.interval = 0
+            end.refresh = g.ts
         end.state = state
         end.basis = basis
-        end.refresh = g.ts
         if size:
             last = log[size - 1]
             if (last >> 16) == g.packet and (last & 1) == end.side and not (last & 0x80):
