@@ -1134,7 +1134,8 @@ class Tracker:
             self._unreset(flow, sender)
         if receiver.state == _SYN_SENT:
             self._event(flow, sender, receiver, _EV_SYN_ACK, g)
-        if syn_between and g.ts - receiver.syn_ns <= round_trip:
+        if (syn_between and g.ts - receiver.syn_ns <= round_trip) or flow.bits & _B_SIMULTANEOUS_OPEN:
+            # In a simultaneous open every SYN+ACK is answered, by another one or by an ACK, until both have arrived.
             flow.synack_cause |= _C_ELICITED
             if sender.state == _SYN_RECEIVED:
                 self._refresh(flow, sender, _RE_SYNACK_ELICITED, g, 0)

@@ -13,7 +13,9 @@ from truth import analysis
 pytestmark = pytest.mark.root
 
 OWN_ENOUGH = 0.99  # mean of cases, the host captured on
-FAR_ENOUGH = 0.86  # the other host, across a path that loses segments on purpose
+FAR_ENOUGH = (
+    0.85  # the other host, across a path that loses segments on purpose (0.865 to 0.871 measured, it varies by run)
+)
 CHANCE_ENOUGH = 0.9  # one case at random: a difference or two may be a defect, more are one
 DOCUMENT = analysis.PROJECT / "docs" / "unknowable.md"
 RFC_9293 = {*score.STATES.values(), "LISTEN"}  # the eleventh, CLOSED, is no line in a socket table
@@ -23,11 +25,7 @@ DEFECTS = {
     "last_ack_stuck": "the doubt about an ACK of a FIN outlives the repeat that did not come",
     "final_ack_lost_behind_the_capture": "the doubt about a third ACK outlives the SYN+ACK that did not come",
 }
-FAR_DEFECTS = {
-    **DEFECTS,
-    "simultaneous_open_with_repeats": "the far end's SYN+ACK and ACK do not lead it out of SYN_SENT",
-}
-MEAN_DEFECTS = {"far": "closing_stuck and simultaneous_open_with_repeats: what the far end sent is not believed"}
+FAR_DEFECTS = DEFECTS
 
 
 def cases(defects: dict[str, str]) -> list[object]:
@@ -84,12 +82,8 @@ def test_partial_captures(lab: Lab, name: str) -> None:
 @pytest.mark.parametrize(
     ("wanted", "enough"),
     [
-        pytest.param(
-            wanted,
-            enough,
-            marks=pytest.mark.xfail(reason=MEAN_DEFECTS[wanted], strict=True) if wanted in MEAN_DEFECTS else (),
-        )
-        for wanted, enough in (("own", OWN_ENOUGH), ("far", FAR_ENOUGH))
+        ("own", OWN_ENOUGH),
+        ("far", FAR_ENOUGH),
     ],
 )
 def test_mean_of_all_cases(lab: Lab, wanted: str, enough: float) -> None:
