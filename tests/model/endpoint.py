@@ -59,7 +59,7 @@ class Rules(NamedTuple):
     abort_on_overflow: bool = False
     defer_accept: int = 0  # in repetitions of the SYN+ACK
     fast_open: bool = False
-    acks_crossing: bool = False  # answers a SYN+ACK that crossed its own (RFC 5961), as Linux before 6.12 does
+    challenges_crossing: bool = False  # only challenges a SYN+ACK that crossed its own (RFC 5961), as Linux before 6.12
     late_permille: int = 10  # how late timers run
 
 
@@ -462,6 +462,9 @@ class Host:
             return
         if not self._on_ack(socket, g):
             return
+        if g.flags & SYN:  # a SYN+ACK that crossed: its number is old, which draws an ACK
+            self._ack(socket)
+            return
         fin = bool(g.flags & FIN)
         data_end = (g.end - fin) & _M
         if socket.orphan and before(socket.rcv_nxt, data_end):  # RFC 1122: data that nobody will read
@@ -499,8 +502,8 @@ class Host:
         return True
 
     def _takes_crossing(self, socket: Socket, g: Segment) -> bool:
-        """A SYN+ACK in SYN_RECEIVED: Linux since 6.12 takes its ACK; before, and in RFC 5961, it draws an ACK."""
-        if self.rules.acks_crossing:
+        """A SYN+ACK in SYN_RECEIVED: Linux since 6.12 takes its ACK; before, and in RFC 5961, it is challenged."""
+        if self.rules.challenges_crossing:
             if self._may_answer(socket):
                 self._ack(socket)
             return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from model.endpoint import MS, RST, Segment
+from model.endpoint import FIN, MS, RST, Segment
 from model.program import Program, Run
 from tcp import script
 from tcp.script import World
@@ -37,7 +37,7 @@ class Wrong(NamedTuple):
     `unseen`: whether the frames before lack anything that would have told: "sent" by it, or "heard" by it, or "".
     `stranger`: the segment is of another socket than those that had shown themselves in the flow.
     `after_reset`: a RST between the two was captured before it. `old_copy`: the capture has
-    a segment twice, or after one that was sent later.
+    a segment twice, or after one that was sent later. `fin_to_come`: its sender had closed and not sent its FIN yet.
     """
 
     packet: int
@@ -50,6 +50,7 @@ class Wrong(NamedTuple):
     stranger: bool
     after_reset: bool
     old_copy: bool
+    fin_to_come: bool
 
     def __str__(self) -> str:
         unseen = f"; not captured before: {self.unseen}" if self.unseen else ""
@@ -104,6 +105,7 @@ def contradictions(program: Program, ran: Run, facts: FlowFacts) -> Iterator[Wro
                         bool(own) and stranger,
                         _is_after_reset(ran, g, entry.packet),
                         _has_old_copy(ran, g),
+                        _has_fin_to_come(ran, g),
                     )
                 own.add(g.incarnation)
 
@@ -139,6 +141,15 @@ def _has_old_copy(ran: Run, g: Segment) -> bool:
         captured.add(id(one))
         newest[one.source] = one.sent_ns
     return False
+
+
+def _has_fin_to_come(ran: Run, g: Segment) -> bool:
+    if g.state not in ("FIN_WAIT_1", "LAST_ACK"):
+        return False
+    until = next(number for number, one in enumerate(ran.sent) if one is g)
+    return not any(
+        one.flags & FIN and one.incarnation == g.incarnation for one in ran.sent[: until + 1] if one.source == g.source
+    )
 
 
 class Sample(NamedTuple):

@@ -17,8 +17,8 @@ from analyzer.tcp import states
 class Known(NamedTuple):
     """Contradictions with one cause.
 
-    `unseen`: only where the capture lacks something that the sender had known. `stranger`, `after_reset`, `old_copy`:
-    only such.
+    `unseen`: only where the capture lacks something that the sender had known. `stranger`, `after_reset`, `old_copy`,
+    `fin_to_come`: only such.
     """
 
     why: str
@@ -28,6 +28,7 @@ class Known(NamedTuple):
     stranger: bool = False
     after_reset: bool = False
     old_copy: bool = False
+    fin_to_come: bool = False
 
     def explains(self, wrong: Wrong) -> bool:
         return (
@@ -37,6 +38,7 @@ class Known(NamedTuple):
             and wrong.stranger >= self.stranger
             and wrong.after_reset >= self.after_reset
             and wrong.old_copy >= self.old_copy
+            and wrong.fin_to_come >= self.fin_to_come
         )
 
 
@@ -106,6 +108,12 @@ KNOWN = (
         "M8: simultaneous open: an ACK that only challenges the peer's SYN+ACK (RFC 5961 section 4)",
         ("ESTABLISHED",),
         ("SYN_RECEIVED",),
+    ),
+    Known(
+        "closed while data waited for the handshake: FIN_WAIT_1 begins with close(), not with the FIN on the wire",
+        ("ESTABLISHED",),
+        ("FIN_WAIT_1",),
+        fin_to_come=True,
     ),
     Known(
         "closed before the handshake was complete, the FIN lost and its SYN+ACK repeated: no packet tells",

@@ -123,7 +123,7 @@ def draw(pick: Pick) -> Program:
             abort_on_overflow=rarely(),
             defer_accept=3 if rarely() else 0,
             fast_open=yes(),
-            acks_crossing=yes(),
+            challenges_crossing=yes(),
             late_permille=one_of((10, 0, 30)),
         )
 
