@@ -125,8 +125,10 @@ class FlowTable:
         """The state of an end whose last assumption is in doubt, at `at_ns`."""
         silent_until = self.end_ns if doubt.next_ns is None else doubt.next_ns
         # The retransmission that would have contradicted the ACK was due within the capture and did not come.
-        proven = silent_until > doubt.until_ns and doubt.repeats < self.timers.synack_retries
-        if doubt.state != states.SYN_RECEIVED:
+        syn_received = doubt.state == states.SYN_RECEIVED
+        retries = self.timers.synack_retries if syn_received else self.timers.orphan_retries
+        proven = silent_until > doubt.until_ns and doubt.repeats < retries
+        if not syn_received:
             return (state, basis) if proven or at_ns > doubt.until_ns else (doubt.state, states.INFERRED)
         if self.answered(row, doubt.since_ns, at_ns):
             return state, basis

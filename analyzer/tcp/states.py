@@ -169,6 +169,7 @@ EXTRA_REASONS = (
     "sends on: what should have ended it did not",
     "SYN sent again: no answer had arrived",
     "opens a new connection on the same ports: the old end is lost",
+    "resets the FIN that it had waited for: its FIN_WAIT_2 had timed out before",
 )
 (
     RE_SYN_AGAIN,
@@ -181,6 +182,7 @@ EXTRA_REASONS = (
     RE_REVIVED,
     RE_ANSWER_CONTRADICTED,
     RE_REPLACED,
+    RE_ORPHAN_GONE,
 ) = range(len(TRANSITIONS), len(TRANSITIONS) + len(EXTRA_REASONS))
 
 #: text of each reason code

@@ -135,6 +135,9 @@ def at(entries: Sequence[Entry], when_ns: int, timers: Timers) -> Moment | None:
     moment = Moment(now.state, now.basis, since, refresh, retried, not later, doubt)
     if any(_proves_alive(entry) for entry in later):
         return moment
+    if later and later[0].reason == states.RE_ORPHAN_GONE:
+        gone_ns = timers.orphan_end_ns(since, later[0].ts_ns)
+        return Moment(states.CLOSED, states.TIMER, gone_ns, refresh, retried, False) if when_ns > gone_ns else moment
     expiry = timers.expiry_ns(now.state, refresh, retried, interval)
     if expiry is None or when_ns <= expiry:
         return moment

@@ -21,7 +21,9 @@ class Timers(NamedTuple):
     first_syn_ns: int = SECOND_NS  # RFC 6298 section 2.1; Linux TCP_TIMEOUT_INIT, SYN and SYN+ACK alike
     fin_ns: int = 60 * SECOND_NS  # a FIN not yet repeated: its timer depends on a round trip nobody measured
     overdue_percent: int = 15  # Linux timers run up to a few per cent late
+    fin_timeout_ns: int = 60 * SECOND_NS  # Linux tcp_fin_timeout: how long FIN_WAIT_2 outlives its process
     synack_retries: int = 5  # Linux tcp_synack_retries: after so many repeats silence proves nothing
+    orphan_retries: int = 8  # Linux tcp_orphan_retries (0 means 8): the same for a FIN
     cookie_ns: int = 1_150_000_000  # a SYN+ACK neither answered nor repeated by then kept no state
 
     def expiry_ns(self, state: int, refresh_ns: int, repeats: int, interval_ns: int) -> int | None:
@@ -41,6 +43,14 @@ class Timers(NamedTuple):
         else:
             return None
         return refresh_ns + self.overdue(wait)
+
+    def orphan_end_ns(self, since_ns: int, reset_ns: int) -> int:
+        """When a FIN_WAIT_2 that began at `since_ns` ended, given that its host knew it no more at `reset_ns`.
+
+        Linux ends it `tcp_fin_timeout` after its process is gone, silently; where that is longer than the time
+        between, it was set shorter, and the middle of that time is the best guess.
+        """
+        return min(since_ns + self.fin_timeout_ns, (since_ns + reset_ns) // 2)
 
     def overdue(self, wait_ns: int) -> int:
         """How long after a transmission the next one, due after `wait_ns`, is taken not to come."""

@@ -123,6 +123,7 @@ _RE_FIN_ACK_CONTRADICTED = cython.declare(cython.uint, states.RE_FIN_ACK_CONTRAD
 _RE_REVIVED = cython.declare(cython.uint, states.RE_REVIVED)
 _RE_ANSWER_CONTRADICTED = cython.declare(cython.uint, states.RE_ANSWER_CONTRADICTED)
 _RE_REPLACED = cython.declare(cython.uint, states.RE_REPLACED)
+_RE_ORPHAN_GONE = cython.declare(cython.uint, states.RE_ORPHAN_GONE)
 
 _B_SYN_SEEN = cython.declare(cython.uint, facts.SYN_SEEN)
 _B_SYNACK_SEEN = cython.declare(cython.uint, facts.SYNACK_SEEN)
@@ -1486,7 +1487,25 @@ class Tracker:
                 flow.bits |= _B_CENSORED_START
         if flow.half_start and not flow.half_end:
             flow.half_end = g.ts
+        gone: cython.bint = self._resets_awaited_fin(sender, receiver, g)
         self._event(flow, sender, receiver, _EV_RST, g)
+        if gone:
+            self._set(flow, sender, _CLOSED, _OBSERVED, _RE_ORPHAN_GONE, g)
+
+    @cython.cfunc
+    def _resets_awaited_fin(self, sender: End, receiver: End, g: Segment) -> cython.bint:
+        """Whether a host resets the very FIN that its FIN_WAIT_2 waited for: it had no such socket any more.
+
+        A RST that answers a segment carries its ACK number and no ACK flag (RFC 9293 section 3.10.7.1). Data would
+        draw the same from a closed socket that is still there (Linux, RFC 2525 section 2.17), so only a bare FIN tells.
+        """
+        return (
+            sender.state == _FIN_WAIT_2
+            and not (g.flags & _ACK)
+            and receiver.fin_sent != 0
+            and sender.has_ack
+            and ((sender.ack_out + 1) & _M32) == receiver.fin_end
+        )
 
     @cython.cfunc
     def _rst_accepted(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.bint:
