@@ -693,6 +693,33 @@ class Tracker:
         self._write_leaving()
         return self.take()
 
+    def snapshot(self) -> FlowFacts:
+        """The facts of every flow held now, as they stand; the tracker goes on with them."""
+        flow: Flow
+        departed: object = self.departed
+        self.departed = FlowFacts()
+        for flow in self._live.values():
+            if flow.previous is not None:
+                self._leaving.append(flow.previous)
+            self._leaving.append(flow)
+        self._write_leaving()
+        taken = self.departed
+        self.departed = departed
+        return taken
+
+    def expire(self, before_ns: int) -> None:
+        """Let go of flows that are silent since before `before_ns` and have no end whose state outlasts silence.
+
+        For captures without an end. Flows that leave are in `departed` afterwards.
+        """
+        limit: cython.longlong = before_ns
+        flow: Flow
+        for flow in list(self._live.values()):
+            if flow.last_ns < limit and (flow.listed or not (_outlasts(flow.a) or _outlasts(flow.b))):
+                self._leave(flow)
+        if self._leaving:
+            self._write_leaving()
+
     @property
     def live(self) -> int:
         """Flows held now (one a 4-tuple; the incarnation before is held beside it)."""
@@ -1912,6 +1939,7 @@ class Tracker:
         log: object = flow.log
         at: cython.Py_ssize_t
         if flow.originator:
+            log = log[:]
             for at in range(1, len(log), 2):
                 log[at] ^= 1
         return log.tobytes()
@@ -2048,6 +2076,12 @@ class Tracker:
                 receiver.zeek = _Z_ESTABLISHED
             else:
                 sender.zeek = _Z_PARTIAL
+
+
+@cython.cfunc
+def _outlasts(end: End) -> cython.bint:
+    """Whether the end's state stays however long it is silent: no timer ends it."""
+    return end.state == _ESTABLISHED or end.state == _CLOSE_WAIT or end.state == _FIN_WAIT_2
 
 
 @cython.cfunc

@@ -134,3 +134,35 @@ def test_a_fin_after_a_full_log_is_still_in_the_state() -> None:
     assert rows.value(0, "o_state") == states.FIN_WAIT_1
     course = timeline.course(timeline.unpack(rows.transitions[0]), timeline.ORIGINATOR)
     assert course[-1].state == states.FIN_WAIT_1
+
+
+def as_rows(facts: FlowFacts) -> list[tuple[dict[str, int], bytes, bytes]]:
+    return sorted(
+        ((facts.row(at), facts.history[at], facts.transitions[at]) for at in range(facts.count)),
+        key=lambda row: row[0]["number"],
+    )
+
+
+def test_a_snapshot_is_what_finishing_would_give_and_changes_nothing() -> None:
+    """Also of a flow whose first captured segment was the responder's: its log is turned round when it is written."""
+    late = [{**row, "sport": row["sport"] ^ 8, "dport": row["dport"] ^ 8} for row in established()[1:]]
+    for row in late:
+        row["packet"] += 1000
+    tracker = Tracker(keep_transitions=True)
+    fill(tracker, established() + late + flood(20))
+    first = as_rows(tracker.snapshot())
+    assert len(first) == 22
+    assert as_rows(tracker.snapshot()) == first
+    assert as_rows(everything(tracker)) == first
+
+
+def test_silence_ends_the_embryonic_and_the_finished_but_not_the_established() -> None:
+    rows = established()
+    tracker = Tracker()
+    fill(tracker, rows + flood(20))
+    tracker.expire(script.EPOCH_NS)  # nothing is that old
+    assert tracker.live == 21
+    tracker.expire(script.EPOCH_NS + 10 * SECOND_NS)
+    assert tracker.live == 1
+    assert {row["o_state"] for row, _, _ in as_rows(tracker.take())} == {states.SYN_SENT}
+    assert tracker.finish().value(0, "o_state") == states.ESTABLISHED
