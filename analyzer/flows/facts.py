@@ -32,6 +32,9 @@ OFFLOADED = 1 << 19  # some checksums did not fit (transmit offload)
 O_FIN_ACKED = 1 << 20
 R_FIN_ACKED = 1 << 21
 REUSED = 1 << 22  # an earlier incarnation of the same 4-tuple is in the capture
+RST_ACK = 1 << 23  # the RST of `reset_by` carried an ACK, as a socket's does that closes
+FORGED_RST = 1 << 24  # an end went on as if it had never sent the RST in its name
+FAST_OPEN_DROPPED = 1 << 25  # the SYN was repeated without the fast-open data or option that it had first carried
 
 # `direction_basis`
 BY_SYN, BY_SYNACK, BY_PORT, BY_FIRST_PACKET = range(4)
@@ -79,7 +82,28 @@ _END = (
     "syn_flags",  # TCP flags of its SYN, 0 where none was captured (ECN set-up is in them)
     "in_vain",  # data sent again before the responder showed any sign of having got the handshake's ACK
     "zeek",  # the state that Zeek would give it
+    "syn_tsval",  # TSval of its first SYN, 0 where it had none
+    "ttl",  # of the first segment it sent, and from bit 8 on of the RST that was accepted (0: none): `ttls`
+    "rst_id_gap",  # from the IP identification before to that of the accepted RST, modulo 2**16; 0: follows or unknown
+    "stuck",  # data that it sent again and the peer never acknowledged: `stuck` takes it apart
+    "stuck_ns",  # when that was first sent again
+    "largest_acked",  # payload of the largest segment that the peer acknowledged
+    "spoke_ns",  # its last segment
+    "bad_checksums",
 )
+
+
+def ttls(value: int) -> tuple[int, int]:
+    """Of the fact `ttl`: that of the first segment, and that of the accepted RST (0: none)."""
+    return value & 0xFF, value >> 8 & 0xFF
+
+
+def stuck(value: int) -> tuple[int, int, int]:
+    """Of the fact `stuck`: how often the oldest unacknowledged data came again, its payload, and keep-alive probes.
+
+    The probes are those in a row that the peer left without an answer.
+    """
+    return value & 0xFFFF, value >> 32, value >> 16 & 0xFFFF
 
 #: what the tracker knows of a flow, in the order of a row; each an unsigned 64-bit number
 FACTS = (

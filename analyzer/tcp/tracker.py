@@ -64,6 +64,7 @@ _MARK_IPV6 = cython.declare(cython.uint, 1 << 0)
 _MARK_TIMESTAMP = cython.declare(cython.uint, 1 << 1)
 _MARK_BAD_CHECKSUM = cython.declare(cython.uint, 1 << 2)
 _MARK_IP_ID = cython.declare(cython.uint, 1 << 8)
+_OPT_FAST_OPEN = cython.declare(cython.uint, 1 << 4)
 
 _CLOSED = cython.declare(cython.uint, 0)
 _LISTEN = cython.declare(cython.uint, 1)
@@ -148,6 +149,9 @@ _B_O_FIN_ACKED = cython.declare(cython.uint, facts.O_FIN_ACKED)
 _B_R_FIN_ACKED = cython.declare(cython.uint, facts.R_FIN_ACKED)
 _B_REUSED = cython.declare(cython.uint, facts.REUSED)
 _B_IPV6 = cython.declare(cython.uint, facts.IPV6)
+_B_RST_ACK = cython.declare(cython.uint, facts.RST_ACK)
+_B_FORGED_RST = cython.declare(cython.uint, facts.FORGED_RST)
+_B_FAST_OPEN_DROPPED = cython.declare(cython.uint, facts.FAST_OPEN_DROPPED)
 _C_ELICITED = cython.declare(cython.uint, facts.CAUSE_ELICITED)
 _C_UNANSWERED = cython.declare(cython.uint, facts.CAUSE_UNANSWERED)
 _C_AFTER_ACK = cython.declare(cython.uint, facts.CAUSE_AFTER_ACK)
@@ -227,6 +231,8 @@ class Segment:
     options: cython.uint
     mss: cython.uint
     wscale: cython.uint
+    ttl: cython.uint
+    before_id: cython.uint  # IP identification of its sender's segment before
 
 
 @cython.final
@@ -312,6 +318,21 @@ class End:
     gap_start: cython.uint  # the last run that was acknowledged and not captured, which may still come
     gap_end: cython.uint
     gap_ns: cython.longlong
+    # why it is stuck, and what tells a RST that is not its own
+    ttl: cython.uchar
+    rst_ttl: cython.uchar
+    rst_id_gap: cython.ushort
+    stuck_repeats: cython.ushort
+    probes: cython.ushort  # keep-alives sent since the peer last spoke
+    stuck_seq: cython.uint  # data sent again while the peer acknowledged nothing beyond
+    stuck_size: cython.uint
+    largest_acked: cython.uint
+    pending_size: cython.uint  # the largest sent since that is not acknowledged yet
+    pending_end: cython.uint
+    first_tsval: cython.uint
+    bad_checksums: cython.uint
+    stuck_ns: cython.longlong
+    probe_ns: cython.longlong
     # compatibility: Zeek and Wireshark
     zeek: cython.uchar
     z_seen: cython.uchar
@@ -490,6 +511,7 @@ class Tracker:
         tsval: cython.uint[::1] = batch.tsval
         options: cython.ushort[::1] = batch.options
         mss: cython.ushort[::1] = batch.mss
+        ttl: cython.uchar[::1] = batch.ttl
         wscale: cython.uchar[::1] = batch.wscale
         scope: cython.uint[::1] = batch.scope
         count: cython.Py_ssize_t = batch.count
@@ -604,7 +626,12 @@ class Tracker:
                 flow.last_packet = packet[i]
                 if ts > flow.last_ns:
                     flow.last_ns = ts
+                if mk & _MARK_BAD_CHECKSUM:
+                    flow.bits |= _B_OFFLOADED
+                    sender.bad_checksums += 1
                 if size:
+                    if size > sender.largest_acked:
+                        _note_size(sender, receiver, (sq + size) & _M32, size)
                     sender.bytes += size
                     sender.snd_nxt = (sq + size) & _M32
                     sender.data_seq2 = sender.data_seq
@@ -633,6 +660,7 @@ class Tracker:
             g.options = options[i]
             g.mss = mss[i]
             g.wscale = wscale[i]
+            g.ttl = ttl[i]
             newest = self._incarnation(flow, sender, receiver, g)
             if newest is not flow:
                 cache[slot] = newest
@@ -663,6 +691,7 @@ class Tracker:
             flow.last_packet = g.packet
             if mk & _MARK_BAD_CHECKSUM:
                 flow.bits |= _B_OFFLOADED
+                sender.bad_checksums += 1
             self._update(flow, sender, receiver, g)
             self._settle(flow)
         self.last_ns = latest
@@ -911,6 +940,9 @@ class Tracker:
     def _update(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.void:
         """What the segment proves of its sender and implies for its receiver."""
         self._zeek(flow, sender, receiver, g)
+        g.before_id = sender.last_id
+        if sender.packets == 1:
+            sender.ttl = g.ttl
         copy: cython.bint = self._is_bare_copy(sender, g)
         if g.flags & _RST:
             sender.rsts += 1
@@ -1026,6 +1058,7 @@ class Tracker:
                 sender.snd_nxt = (g.seq + 1 + g.payload) & _M32
             sender.syn_ns = g.ts
             self._note_syn(flow, sender, g)
+            sender.first_tsval = g.tsval if g.mark & _MARK_TIMESTAMP else 0
             if g.payload:
                 flow.bits |= _B_FAST_OPEN
                 sender.syn_payload = g.payload
@@ -1046,6 +1079,8 @@ class Tracker:
         sender.retransmissions += 1
         sender.syn_id = g.ip_id
         sender.syn_tsval = g.tsval
+        if sender.options & _OPT_FAST_OPEN and not (g.options & _OPT_FAST_OPEN) and g.payload == 0:
+            flow.bits |= _B_FAST_OPEN_DROPPED
         if sender.state == _ESTABLISHED and sender.basis == _INFERRED and not receiver.syn_acked:
             self._withdraw(flow, sender)
             self._refresh(flow, sender, _RE_ANSWER_CONTRADICTED, g, g.ts - sender.syn_ns)
@@ -1203,17 +1238,27 @@ class Tracker:
         if g.seq == sender.snd_nxt:
             sender.snd_nxt = end
             self._note_data(sender, g)
+            if g.payload > sender.largest_acked:
+                _note_size(sender, receiver, end, g.payload)
             return False
         if seq_lt(sender.snd_nxt, g.seq):
             if ((g.seq - sender.snd_nxt) & _M32) < _FAR:
                 self._add_hole(flow, sender, sender.snd_nxt, g.seq)
                 sender.snd_nxt = end
                 self._note_data(sender, g)
+                if g.payload > sender.largest_acked:
+                    _note_size(sender, receiver, end, g.payload)
             return False
         if g.payload == 0 and not fin:
             return False
         if not fin and g.payload <= 1 and ((g.seq + 1) & _M32) == sender.snd_nxt:
-            return False  # keep-alive (RFC 9293 section 3.8.4) or zero-window probe
+            # Keep-alive (RFC 9293 section 3.8.4) or zero-window probe.
+            if receiver.last_ns > sender.probe_ns:
+                sender.probes = 0
+            if sender.probes < 0xFFFF:
+                sender.probes += 1
+            sender.probe_ns = g.ts
+            return False
         if sender.gap_ns and g.ts - sender.gap_ns <= _REORDER_NS and seq_le(sender.gap_start, g.seq):
             if seq_le(end, sender.gap_end):
                 # It was not missing, only captured after its ACK.
@@ -1233,6 +1278,7 @@ class Tracker:
             if g.payload:
                 self._zeek_repeat(flow, sender)
                 self._data_in_vain(flow, sender, receiver)
+                self._data_stuck(sender, receiver, g)
         if seq_lt(sender.snd_nxt, end):
             sender.snd_nxt = end
         self._note_data(sender, g)
@@ -1252,6 +1298,20 @@ class Tracker:
         sender.in_vain += 1
         if sender.in_vain >= _IN_VAIN and receiver.contradicted:
             self._withdraw(flow, receiver)
+
+    @cython.cfunc
+    def _data_stuck(self, sender: End, receiver: End, g: Segment) -> cython.void:
+        """The oldest data that the peer has not acknowledged, sent again: how often, how large, since when."""
+        if receiver.has_ack and g.seq != receiver.ack_out:
+            return
+        if sender.stuck_repeats and g.seq == sender.stuck_seq:
+            if sender.stuck_repeats < 0xFFFF:
+                sender.stuck_repeats += 1
+            return
+        sender.stuck_repeats = 1
+        sender.stuck_seq = g.seq
+        sender.stuck_size = g.payload
+        sender.stuck_ns = g.ts
 
     @cython.cfunc
     def _is_data_copy(self, sender: End, g: Segment, end: cython.uint) -> cython.bint:
@@ -1490,6 +1550,12 @@ class Tracker:
         receiver.reset_ns = g.ts
         if not flow.reset_by and not (sender.fin_acked and receiver.fin_acked):
             flow.reset_by = 1 + sender.side
+            flow.bits &= ~_B_RST_ACK
+            if g.flags & _ACK:
+                flow.bits |= _B_RST_ACK
+            sender.rst_ttl = g.ttl
+            if (g.mark & _MARK_IP_ID) and g.ip_id != 0 and g.before_id != 0 and sender.packets > 1:
+                sender.rst_id_gap = (g.ip_id - g.before_id) & 0xFFFF
         if not complete and not (flow.bits & _B_CENSORED_START) and (sender.has_isn or receiver.has_isn):
             if responder and not (flow.bits & _B_SYNACK_SEEN):
                 flow.bits |= _B_REFUSED
@@ -1753,6 +1819,7 @@ class Tracker:
         entry: cython.ulonglong
         if flow.reset_by == 1 + end.side:
             # Whoever sent the RST was not the connection's end.
+            flow.bits |= _B_FORGED_RST
             flow.reset_by = 0
             flow.bits &= ~_B_RESET
         if end.replaced:
@@ -2137,7 +2204,28 @@ def _oriented(who: cython.uint, originator: cython.uint) -> cython.uint:
 
 
 @cython.cfunc
-def _write_end(rows: cython.ulonglong[::1], at: cython.Py_ssize_t, end: End) -> cython.Py_ssize_t:
+@cython.exceptval(check=False)
+def _note_size(sender: End, receiver: End, end: cython.uint, size: cython.uint) -> cython.void:
+    """Keep the largest payload that was acknowledged, one candidate at a time."""
+    if sender.pending_size and receiver.has_ack and seq_le(sender.pending_end, receiver.ack_out):
+        if sender.pending_size > sender.largest_acked:
+            sender.largest_acked = sender.pending_size
+        sender.pending_size = 0
+    if size > sender.largest_acked and size > sender.pending_size:
+        sender.pending_size = size
+        sender.pending_end = end
+
+
+@cython.cfunc
+def _write_end(rows: cython.ulonglong[::1], at: cython.Py_ssize_t, end: End, peer: End) -> cython.Py_ssize_t:
+    stuck: cython.ulonglong = end.stuck_size
+    probes: cython.ulonglong = end.probes
+    _note_size(end, peer, 0, 0)
+    stuck = (stuck << 32) | end.stuck_repeats
+    if not end.stuck_repeats or (peer.has_ack and seq_lt(end.stuck_seq, peer.ack_out)):
+        stuck = 0
+    if probes and peer.last_ns <= end.probe_ns:
+        stuck |= probes << 16
     rows[at] = end.packets
     rows[at + 1] = end.bytes
     rows[at + 2] = end.retransmissions
@@ -2167,7 +2255,15 @@ def _write_end(rows: cython.ulonglong[::1], at: cython.Py_ssize_t, end: End) -> 
     rows[at + 26] = end.syn_flags
     rows[at + 27] = end.in_vain
     rows[at + 28] = end.zeek
-    return at + 29
+    rows[at + 29] = end.first_tsval
+    rows[at + 30] = end.ttl | (end.rst_ttl << 8)
+    rows[at + 31] = end.rst_id_gap
+    rows[at + 32] = stuck
+    rows[at + 33] = _time(end.stuck_ns) if stuck & 0xFFFF else 0
+    rows[at + 34] = end.largest_acked
+    rows[at + 35] = _time(end.last_ns)
+    rows[at + 36] = end.bad_checksums
+    return at + 37
 
 
 @cython.cfunc
@@ -2211,5 +2307,5 @@ def _write_flow(rows: cython.ulonglong[::1], at: cython.Py_ssize_t, flow: Flow) 
     rows[at + 23] = flow.half_bytes
     rows[at + 24] = flow.completeness
     rows[at + 25] = flow.icmp
-    at = _write_end(rows, at + 26, o)
-    _write_end(rows, at, r)
+    at = _write_end(rows, at + 26, o, r)
+    _write_end(rows, at, r, o)
