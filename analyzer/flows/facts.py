@@ -93,18 +93,6 @@ _END = (
 )
 
 
-def ttls(value: int) -> tuple[int, int]:
-    """Of the fact `ttl`: that of the first segment, and that of the accepted RST (0: none)."""
-    return value & 0xFF, value >> 8 & 0xFF
-
-
-def stuck(value: int) -> tuple[int, int, int]:
-    """Of the fact `stuck`: how often the oldest unacknowledged data came again, its payload, and keep-alive probes.
-
-    The probes are those in a row that the peer left without an answer.
-    """
-    return value & 0xFFFF, value >> 32, value >> 16 & 0xFFFF
-
 #: what the tracker knows of a flow, in the order of a row; each an unsigned 64-bit number
 FACTS = (
     "number",  # order of first packet, as Wireshark counts streams
@@ -138,6 +126,19 @@ FACTS = (
 )
 WIDTH = len(FACTS)
 INDEX = {name: position for position, name in enumerate(FACTS)}
+
+
+def ttls(value: int) -> tuple[int, int]:
+    """Of the fact `ttl`: that of the first segment, and that of the accepted RST (0: none)."""
+    return value & 0xFF, value >> 8 & 0xFF
+
+
+def stuck(value: int) -> tuple[int, int, int]:
+    """Of the fact `stuck`: how often the oldest unacknowledged data came again, its payload, and keep-alive probes.
+
+    The probes are those in a row that the peer left without an answer.
+    """
+    return value & 0xFFFF, value >> 32, value >> 16 & 0xFFFF
 
 
 class FlowFacts:
