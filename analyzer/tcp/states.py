@@ -53,6 +53,8 @@ EVENTS = (
     "ACK_OF_CROSSED_FIN",  # the same, after a FIN of one's own that the peer had not acknowledged
     "RST",
     "ICMP",  # an ICMP error that the kernel takes as final
+    "UNSEEN_FIN",  # a FIN of the direction that was not captured, as the other end's ACK numbers tell it
+    "UNSEEN_ACK_OF_FIN",  # an ACK of that direction: the FIN was not sent again
 )
 (
     EV_SYN,
@@ -65,7 +67,9 @@ EVENTS = (
     EV_ACK_OF_CROSSED_FIN,
     EV_RST,
     EV_ICMP,
-) = range(10)
+    EV_UNSEEN_FIN,
+    EV_UNSEEN_ACK_OF_FIN,
+) = range(12)
 
 SENDER, RECEIVER = 0, 1
 
@@ -155,6 +159,27 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(RECEIVER, (SYN_SENT, *_SYNCHRONIZED), EV_RST, CLOSED, INFERRED, "reset by the peer"),
     Transition(RECEIVER, (SYN_SENT,), EV_ICMP, CLOSED, INFERRED, "ICMP error ends SYN_SENT (Linux)"),
     Transition(RECEIVER, (SYN_RECEIVED,), EV_ICMP, LISTEN, INFERRED, "ICMP error ends SYN_RECEIVED (Linux)"),
+    # One direction was captured, and tells what passed in the other: each line but an assumption.
+    Transition(SENDER, (ESTABLISHED,), EV_UNSEEN_FIN, FIN_WAIT_2, INFERRED, "its FIN, not captured, was acknowledged"),
+    Transition(SENDER, (CLOSE_WAIT,), EV_UNSEEN_FIN, CLOSED, INFERRED, "its last FIN, not captured, was acknowledged"),
+    Transition(
+        RECEIVER, (ESTABLISHED,), EV_UNSEEN_FIN, CLOSE_WAIT, INFERRED, "acknowledges one byte that was not captured"
+    ),
+    Transition(
+        RECEIVER, (FIN_WAIT_2,), EV_UNSEEN_FIN, TIME_WAIT, INFERRED, "acknowledges one last byte that was not captured"
+    ),
+    Transition(
+        SENDER, (ESTABLISHED,), EV_UNSEEN_ACK_OF_FIN, CLOSE_WAIT, INFERRED, "the peer did not send its FIN again"
+    ),
+    Transition(
+        SENDER, (FIN_WAIT_2,), EV_UNSEEN_ACK_OF_FIN, TIME_WAIT, INFERRED, "the peer did not send its last FIN again"
+    ),
+    Transition(
+        RECEIVER, (FIN_WAIT_1,), EV_UNSEEN_ACK_OF_FIN, FIN_WAIT_2, INFERRED, "its FIN was not needed a second time"
+    ),
+    Transition(
+        RECEIVER, (LAST_ACK,), EV_UNSEEN_ACK_OF_FIN, CLOSED, INFERRED, "its last FIN was not needed a second time"
+    ),
 )
 
 # Reasons that no event of the table gives; they continue the table's numbering in packed transitions.

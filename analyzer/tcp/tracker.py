@@ -99,6 +99,9 @@ _REORDER_NS = cython.declare(cython.longlong, 20_000_000)
 _RTT_SLACK_NS = cython.declare(cython.longlong, 1_000_000)
 # Repetitions of data that take a path's loss past belief: 0.2 + 0.4 + 0.8 s of Linux's timer.
 _IN_VAIN = cython.declare(cython.uint, 3)
+# A FIN not sent again for so long was acknowledged: longer than any retransmission timer that Linux begins with (1 s,
+# RFC 6298 section 2.1) and than those of all but the slowest paths.
+_FIN_AGAIN_NS = cython.declare(cython.longlong, 1_150_000_000)
 # The first timer SYN+ACK comes after 1 s (RFC 6298); with TCP_DEFER_ACCEPT it does not, the first is at 3 s or later.
 _DEFERRED_NS = cython.declare(cython.longlong, 2_500_000_000)
 
@@ -114,6 +117,8 @@ _EV_ACK_OF_FIN = cython.declare(cython.Py_ssize_t, states.EV_ACK_OF_FIN)
 _EV_ACK_OF_CROSSED_FIN = cython.declare(cython.Py_ssize_t, states.EV_ACK_OF_CROSSED_FIN)
 _EV_RST = cython.declare(cython.Py_ssize_t, states.EV_RST)
 _EV_ICMP = cython.declare(cython.Py_ssize_t, states.EV_ICMP)
+_EV_UNSEEN_FIN = cython.declare(cython.Py_ssize_t, states.EV_UNSEEN_FIN)
+_EV_UNSEEN_ACK_OF_FIN = cython.declare(cython.Py_ssize_t, states.EV_UNSEEN_ACK_OF_FIN)
 _RE_SYN_AGAIN = cython.declare(cython.uint, states.RE_SYN_AGAIN)
 _RE_SYNACK_AGAIN = cython.declare(cython.uint, states.RE_SYNACK_AGAIN)
 _RE_SYNACK_ELICITED = cython.declare(cython.uint, states.RE_SYNACK_ELICITED)
@@ -269,6 +274,7 @@ class End:
     fin_acked: cython.uchar
     reset: cython.uchar  # CLOSED because of a RST
     replaced: cython.uchar  # CLOSED because a new connection began on its ports
+    unseen_fin: cython.uchar  # 1: nothing of it was captured, and its peer acknowledged what looks like its FIN
     contradicted: cython.uchar  # has shown once that a captured ACK did not reach it or was ignored
     doubt_state: cython.uchar
     doubt_since: cython.longlong
@@ -709,10 +715,12 @@ class Tracker:
         flow: Flow
         for flow in self._live.values():
             if flow.previous is not None:
+                self._presume_ack(flow.previous)
                 self._leaving.append(flow.previous)
                 flow.previous = None
             flow.older = None
             flow.newer = None
+            self._presume_ack(flow)
             self._leaving.append(flow)
         self._live = {}
         self._cache = [self._nothing] * CACHE_SLOTS
@@ -1438,6 +1446,8 @@ class Tracker:
                     receiver.gap_ns = g.ts
                     self._zeek_gap(flow, receiver)
                 receiver.snd_nxt = g.ack
+        if not receiver.has_sent and sender.has_ack:
+            self._on_unseen(flow, sender, receiver, g)
         self._acknowledge(sender, g)
         self._pass_holes(flow, receiver, g.ack)
         self._on_handshake_ack(flow, sender, receiver, g)
@@ -1483,6 +1493,38 @@ class Tracker:
             flow.bits |= _B_COMPLETE | _B_CONFIRMED
             flow.bits &= ~_B_CONTRADICTED
             self._event(flow, sender, receiver, _EV_PROGRESS, g)
+
+    @cython.cfunc
+    def _on_unseen(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.void:
+        """What an ACK tells of a peer of which nothing was captured: one byte more and then none is its FIN."""
+        grown: cython.uint = (g.ack - sender.ack_out) & _M32
+        if grown == 0 or grown >= _FAR:
+            return
+        if receiver.unseen_fin:
+            # Bytes after it: it was none.
+            receiver.unseen_fin = 0
+            self._withdraw(flow, receiver)
+            self._withdraw(flow, sender)
+        elif grown == 1 and g.payload == 0 and (sender.state == _ESTABLISHED or sender.state == _FIN_WAIT_1):
+            receiver.unseen_fin = 1
+            if sender.state == _FIN_WAIT_1:
+                self._event(flow, receiver, sender, _EV_UNSEEN_ACK_OF_FIN, g)
+            self._event(flow, receiver, sender, _EV_UNSEEN_FIN, g)
+
+    @cython.cfunc
+    def _presume_ack(self, flow: Flow) -> cython.void:
+        """A FIN whose ACK would lie in the direction not captured, and that was not sent again: it was not lost."""
+        sender: End = flow.b if flow.a.packets == 0 else flow.a
+        receiver: End = flow.a if flow.a.packets == 0 else flow.b
+        if receiver.packets or (sender.state != _FIN_WAIT_1 and sender.state != _LAST_ACK):
+            return
+        wait: cython.longlong = 2 * sender.interval if sender.repeats else _FIN_AGAIN_NS
+        if self.last_ns - sender.refresh <= wait:
+            return
+        g: Segment = self._segment
+        g.ts = sender.refresh + wait
+        g.packet = 0  # no packet says it
+        self._event(flow, receiver, sender, _EV_UNSEEN_ACK_OF_FIN, g)
 
     @cython.cfunc
     def _is_progress(self, flow: Flow, receiver: End, g: Segment) -> cython.bint:
