@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from analyzer.analysis import Analysis, read
     from analyzer.errors import AnalyzerError, CaptureError, OutputError, UsageError
+    from analyzer.live.sniffer import Sniffer, sniff
     from analyzer.selection import Selection
     from analyzer.tcp.timers import Timers
 
@@ -20,10 +21,12 @@ __all__ = [
     "CaptureError",
     "OutputError",
     "Selection",
+    "Sniffer",
     "Timers",
     "UsageError",
     "__version__",
     "read",
+    "sniff",
 ]
 
 _HOMES = {
@@ -32,9 +35,11 @@ _HOMES = {
     "CaptureError": "errors",
     "OutputError": "errors",
     "Selection": "selection",
+    "Sniffer": "live.sniffer",
     "Timers": "tcp.timers",
     "UsageError": "errors",
     "read": "analysis",
+    "sniff": "live.sniffer",
 }
 
 

@@ -80,23 +80,33 @@ def run(
     return Result(
         facts=facts,
         capture=capture.health,
-        decoded={
-            "segments": decoder.segments,
-            "icmp_errors": decoder.icmp_errors,
-            "bad_checksums": decoder.bad_checksums,
-            "tunnelled": decoder.tunnelled,
-            "fragments": decoder.fragments,
-            "offloaded": decoder.offloaded,
-            "cut_options": decoder.cut_options,
-        },
+        decoded=decoded_by(decoder),
         skipped=dict(decoder.counts),
-        tracker={
-            "flows": tracker.flows_seen,
-            "evicted_embryonic": tracker.evicted_embryonic,
-            "evicted_other": tracker.evicted_other,
-            "orphan_icmp": tracker.orphan_icmp,
-            "odd_flags": tracker.odd_flags,
-        },
+        tracker=tracked_by(tracker),
         end_ns=max(tracker.last_ns, capture.health.last_ns or 0),
         scopes=list(decoder.scopes),
     )
+
+
+def decoded_by(decoder: Decoder) -> dict[str, int]:
+    """What the decoder has counted."""
+    return {
+        "segments": decoder.segments,
+        "icmp_errors": decoder.icmp_errors,
+        "bad_checksums": decoder.bad_checksums,
+        "tunnelled": decoder.tunnelled,
+        "fragments": decoder.fragments,
+        "offloaded": decoder.offloaded,
+        "cut_options": decoder.cut_options,
+    }
+
+
+def tracked_by(tracker: Tracker) -> dict[str, int]:
+    """What the tracker has counted."""
+    return {
+        "flows": tracker.flows_seen,
+        "evicted_embryonic": tracker.evicted_embryonic,
+        "evicted_other": tracker.evicted_other,
+        "orphan_icmp": tracker.orphan_icmp,
+        "odd_flags": tracker.odd_flags,
+    }

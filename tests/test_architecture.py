@@ -16,13 +16,14 @@ ROWS = (
     {"tcp", "flows"},  # one row: the facts are what they meet in
     {"dataframes", "expression", "findings", "selection", "sockets"},
     {"analysis", "engine", "ladder", "report"},
+    {"live"},
     {"cli"},
     {"__init__", "__main__"},
 )
 #: these must not know each other although their row would allow it
 STRANGERS = ({"capture", "wire"}, {"tcp", "capture"}, {"tcp", "wire"}, {"flows", "capture"}, {"flows", "wire"})
 #: libraries whose import costs more than starting Python
-HEAVY = {"dpkt", "lz4", "numpy", "pandas", "pyarrow", "rich", "scapy", "shtab", "zstandard"}
+HEAVY = {"dpkt", "lz4", "numpy", "pandas", "psutil", "pyarrow", "rich", "scapy", "shtab", "zstandard"}
 #: modules that only a function imports, and that exist for the sake of such a library
 HEAVY_HOMES = {"dataframes.py", "parquet.py"}
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "flows": "one row a connection: table, jsonl, csv, parquet or zeek",
     "states": "the socket tables of the hosts at a moment",
     "show": "one connection, packet by packet, with both endpoint states",
+    "live": "an interface, watched: states, rates, findings as they arise and end",
     "completion": "the shell's completion script",
 }
 
@@ -32,7 +33,7 @@ COMMANDS = {
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
 #: the modules that are compiled where a compiler was at hand
-HOT_MODULES = ("analyzer.capture.framing", "analyzer.wire.decode", "analyzer.tcp.tracker")
+HOT_MODULES = ("analyzer.capture.blocks", "analyzer.capture.framing", "analyzer.wire.decode", "analyzer.tcp.tracker")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -81,7 +81,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--by-tunnel", action="store_true", help="the same 4-tuple in another tunnel is another one")
     group.add_argument(
         "--max-flows",
-        type=_count,
+        type=count_argument,
         metavar="N",
         help="connections held at once at most; the oldest half-open leave first",
     )
@@ -237,7 +237,7 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _count(text: str) -> int:
+def count_argument(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no count: 1 or more")
     return int(text)

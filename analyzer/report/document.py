@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 Reason = Callable[[FlowTable, int, why.Weakness], str]
 
 
-def document(analysis: Analysis) -> dict[str, Any]:
-    """Everything that a report says. List entries are whole records with a `why`."""
+def document(analysis: Analysis, listed: int | None = None) -> dict[str, Any]:
+    """Everything that a report says. List entries are whole records with a `why`; `listed` of each list at most."""
     return {
         **_head(analysis),
-        **{name: list(_entries(analysis, rows, reason)) for name, rows, reason in _lists(analysis)},
+        **{name: list(_entries(analysis, rows[:listed], reason)) for name, rows, reason in _lists(analysis)},
     }
 
 

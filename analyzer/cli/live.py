@@ -1,0 +1,187 @@
+"""Watch an interface: what is wrong now, as it arises and ends.
+
+In a terminal, a view that fills it; anywhere else, one JSON object a line: a finding that arises or ends, a connection
+that ends badly, a note about the capture, and a summary at the end."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from analyzer.cli import arguments
+from analyzer.errors import UsageError
+
+if TYPE_CHECKING:
+    from analyzer.capture.writing import Writer
+    from analyzer.live.following import Following
+    from analyzer.live.watch import LiveSource, Watch
+
+LISTED = 1000  # flows that each list of the summary holds; the summary has the count of all
+_SIZES = {"k": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+SECOND_NS = 1_000_000_000
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Fill in the command's arguments."""
+    parser.add_argument("interface", metavar="INTERFACE", help="as `ip link` names it, or any for all of them")
+    capture = parser.add_argument_group("capture")
+    capture.add_argument("--filter", metavar="BPF", help="only packets that match, in tcpdump's words, as 'port 443'")
+    capture.add_argument("--promiscuous", action="store_true", help="also packets that are meant for other hosts")
+    capture.add_argument("--duration", type=arguments.duration_argument, metavar="TIME", help="end after this long")
+    capture.add_argument("--count", type=arguments.count_argument, metavar="N", help="end after so many packets")
+    capture.add_argument("--ring", type=arguments.count_argument, metavar="MIB", help="ring for packets (default 32)")
+    capture.add_argument("--user", metavar="NAME", help="go on as this user once the interface is open")
+    files = parser.add_argument_group("file", "the packets as captured, in pcapng")
+    files.add_argument("--write", metavar=arguments.OUTPUT, help="write them there")
+    files.add_argument("--rotate-size", type=_size, metavar="SIZE", help="a new file after so many bytes, as 100M")
+    files.add_argument("--rotate-time", type=arguments.duration_argument, metavar="TIME", help="a new file that often")
+    files.add_argument("--keep", type=arguments.count_argument, metavar="N", help="only the newest N of those files")
+    shown = parser.add_argument_group("output")
+    shown.add_argument("--json", action="store_true", help="one JSON object a line, in a terminal too")
+    shown.add_argument(
+        "--interval", type=arguments.duration_argument, default=SECOND_NS, metavar="TIME", help="how often (1s)"
+    )
+    arguments.add_engine(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Watch until told to end, then report."""
+    from analyzer.analysis import Analysis
+    from analyzer.live.watch import Watch
+
+    _check(args)
+    watch = _opened(args)
+    gc.disable()  # tracking makes no cycles, and collecting would cost it 30 to 50 ns a packet
+    try:
+        with _told_to_end():
+            watch.start()
+            _follow(watch, args)
+    finally:
+        watch.stop()
+        gc.enable()
+    if args.json or not sys.stdout.isatty():
+        _summary(watch, args)
+    else:
+        from analyzer.report import text
+
+        text.write(sys.stdout, Analysis(watch.ask(Watch.result), timers=arguments.timers_of(args)))
+    stopped = watch.writer is not None and watch.writer.stopped is not None
+    if stopped:
+        from analyzer.cli.work import note
+
+        note(str(watch.writer.stopped))  # type: ignore[union-attr]
+    return 1 if stopped else 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.write is None:
+        for option in ("rotate_size", "rotate_time", "keep"):
+            if getattr(args, option) is not None:
+                raise UsageError(f"--{option.replace('_', '-')} is about the files of --write")
+    elif args.keep is not None and args.rotate_size is None and args.rotate_time is None:
+        raise UsageError("--keep needs --rotate-size or --rotate-time: without them there is one file")
+
+
+def _opened(args: argparse.Namespace) -> Watch:
+    """The capture, ready to start, with the rights that opening it took given up."""
+    from analyzer.live import rights
+    from analyzer.live.sniffer import open_source
+    from analyzer.live.watch import Watch
+
+    user = rights.user_to_become(args.user)
+    source = open_source(args.interface, filter=args.filter, promiscuous=args.promiscuous, ring_mib=args.ring)
+    try:
+        if user is not None:
+            rights.become(user)
+        return Watch(
+            source,
+            arguments.options_of(args),
+            writer=_writer(args, source),
+            count=args.count,
+            seconds=None if args.duration is None else args.duration / SECOND_NS,
+        )
+    except BaseException:
+        source.close()
+        raise
+
+
+def _writer(args: argparse.Namespace, source: LiveSource) -> Writer | None:
+    if args.write is None:
+        return None
+    from analyzer.capture.writing import Writer
+
+    return Writer(
+        args.write,
+        source,
+        max_bytes=args.rotate_size,
+        max_seconds=None if args.rotate_time is None else args.rotate_time / SECOND_NS,
+        keep=args.keep,
+    )
+
+
+@contextmanager
+def _told_to_end() -> Iterator[None]:
+    """SIGINT and SIGTERM end the watching, not the report."""
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _follow(watch: Watch, args: argparse.Namespace) -> None:
+    from analyzer.live.following import Following
+
+    following = Following(watch, timers=arguments.timers_of(args))
+    _lines(following, args.interval / SECOND_NS)
+
+
+def _lines(following: Following, interval: float) -> None:
+    """Events as they come, until the capture ends."""
+    while not following.watch.join(interval):
+        for event in following.step():
+            _print(event)
+        sys.stdout.flush()
+    for event in following.step(last=True):
+        _print(event)
+
+
+def _print(event: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(event) + "\n")
+
+
+def _summary(watch: Watch, args: argparse.Namespace) -> None:
+    """The last line: what `report --json` says, and the verdicts on all flows, kept or not."""
+    from analyzer.analysis import Analysis
+    from analyzer.live import moment
+    from analyzer.live.tally import matrix
+    from analyzer.report.document import document
+
+    given = watch.ask(moment.taken)
+    total = given.tally.plus(matrix(given.result.facts)[: given.held])
+    analysis = Analysis(given.result, timers=arguments.timers_of(args))
+    totals = {"flows": total.flows, "handshake": dict(total.handshake), "close": dict(total.close)}
+    files = watch.writer.files if watch.writer is not None else []
+    _print({"event": "summary", "totals": totals, "files": files, **document(analysis, LISTED)})
+
+
+def _size(text: str) -> int:
+    """Bytes, or with k, M or G behind the number."""
+    unit = _SIZES.get(text[-1:], 1)
+    digits = text[:-1] if text[-1:] in _SIZES else text
+    if not digits.isdecimal() or not int(digits):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: say 500k, 100M or 2G")
+    return int(digits) * unit

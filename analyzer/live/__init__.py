@@ -1,0 +1,1 @@
+"""Live captures: the engine on an interface, asked while it runs."""

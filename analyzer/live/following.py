@@ -1,0 +1,83 @@
+"""Following a live capture: a pulse every interval, a look as often as its cost allows, and what each has changed.
+
+Owns the pace. A look at a hundred thousand flows takes seconds of the interpreter that the capture needs as well: the
+next one waits three times as long as the last one took.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections import Counter, deque
+from typing import Any
+
+from analyzer.live import changes, moment
+from analyzer.live.moment import Look, Pulse
+from analyzer.live.watch import Watch
+from analyzer.tcp.timers import Timers
+
+HISTORY = 300  # pulses remembered: five minutes at one a second
+REST = 3.0  # a look may take a quarter of the time
+COLLECT_S = 60.0  # looks leave cycles behind; tracking leaves none, and automatic collection would cost it dearly
+
+
+class Following:
+    """One capture followed. `step` when an interval has passed; `look` and `pulses` are what it last saw."""
+
+    def __init__(self, watch: Watch, *, timers: Timers | None = None) -> None:
+        self.watch = watch
+        self.look: Look | None = None
+        self.pulses: deque[Pulse] = deque(maxlen=HISTORY)
+        self.states: deque[tuple[int, dict[str, dict[str, int]]]] = deque(maxlen=HISTORY)
+        self.findings = changes.Findings()
+        self.past: deque[changes.Change] = deque(maxlen=HISTORY)
+        self.hosts = moment.own_addresses()
+        self._timers = timers
+        self._endings = changes.Endings()
+        self._notes = 0
+        self._due = 0.0
+        self._collected = time.monotonic()
+
+    def step(self, *, last: bool = False) -> list[dict[str, Any]]:
+        """Take a pulse, and a look if one is due; what has changed, as events. `last`: look in any case."""
+        pulse = self.watch.ask(moment.pulse)
+        self.pulses.append(pulse)
+        events: list[dict[str, Any]] = [
+            {"event": "note", "at_ns": pulse.at_ns, "text": text} for text in pulse.notes[self._notes :]
+        ]
+        self._notes = len(pulse.notes)
+        if last or time.monotonic() >= self._due:
+            events.extend(self._look())
+        return events
+
+    def _look(self) -> list[dict[str, Any]]:
+        began = time.thread_time()
+        look = moment.look(self.watch.ask(moment.taken), self.hosts, self._timers)
+        self.look = look
+        self.states.append((look.at_ns, look.states))
+        events: list[dict[str, Any]] = []
+        for change in self.findings.look(look.analysis.findings, look.at_ns):
+            self.past.append(change)
+            events.append(finding_event(change))
+        rows, others = self._endings.look(look.analysis.table)
+        events.extend(changes.told_flows(look.analysis.table, rows))
+        if others:
+            events.append(unnamed_event(look.at_ns, others))
+        if time.monotonic() - self._collected >= COLLECT_S:
+            gc.collect()
+            self._collected = time.monotonic()
+        self._due = time.monotonic() + REST * (time.thread_time() - began)
+        return events
+
+
+def finding_event(change: changes.Change) -> dict[str, Any]:
+    """A finding that has arisen or ended."""
+    event = {"event": "finding_arose" if change.arose else "finding_ended", "at_ns": change.at_ns}
+    if not change.arose:
+        event["since_ns"] = change.since_ns
+    return {**event, **change.finding._asdict()}
+
+
+def unnamed_event(at_ns: int, others: Counter[str]) -> dict[str, Any]:
+    """Flows that ended badly and are too many to be named."""
+    return {"event": "flows", "at_ns": at_ns, "count": others.total(), "ended": dict(others)}

@@ -1,0 +1,293 @@
+"""What is read from an interface, beside tcpdump on the same one and beside what the written file says."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pcaps_cases
+import pytest
+import tiny_pcap
+from live.wire import Wire, as_ethernet, converse, finish, frames_of
+
+import analyzer
+from analyzer.errors import CaptureError, OutputError, UsageError
+
+CAPTURES = sorted(path for path in pcaps_cases.PCAPS.glob("*/*.pcap*") if path.suffix in (".pcap", ".pcapng"))
+LONG = {"incident": ("-x", "8")}  # 76 s: replayed faster, all others at their own speed
+COMMAND = (sys.executable, "-m", "analyzer", "live")
+
+
+@contextmanager
+def sniffing(wire: Wire, interface: str, **options: object) -> Iterator[analyzer.Sniffer]:
+    """A sniffer on `near`."""
+    with wire.near:
+        sniffer = analyzer.Sniffer(interface, **options)  # type: ignore[arg-type]
+        sniffer.start()
+    try:
+        yield sniffer
+    finally:
+        sniffer.stop()
+
+
+def until(condition, seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
+
+
+def syns(first: int, stop: int) -> list[bytes]:
+    """SYNs of as many ports."""
+    return [tiny_pcap.segment("S", 1, port=40_000 + port) for port in range(first, stop)]
+
+
+@pytest.mark.parametrize("speed", ["real", "top"])
+def test_live_says_what_report_says_of_its_file(wire: Wire, tmp_path: Path, speed: str) -> None:
+    """Flow by flow, for every capture, all replayed at once over cables of their own."""
+    sniffers = {}
+    with ExitStack() as stack:
+        replays = []
+        for capture in CAPTURES:
+            number = wire.cable()
+            file = tmp_path / f"{capture.stem}.pcapng"
+            sniffers[capture] = (stack.enter_context(sniffing(wire, f"n{number}", write=file)), file)
+            options = ("-t",) if speed == "top" else LONG.get(capture.stem, ())
+            replays.append(wire.replay(number, as_ethernet(capture, tmp_path), *options))
+        for replay in replays:
+            finish(replay)
+    for capture, (sniffer, file) in sniffers.items():
+        written = analyzer.read(file)
+        assert sniffer.packets == len(frames_of(capture)), capture
+        assert len(written.flows) > 0, capture
+        assert sniffer.analysis().flows.equals(written.flows), capture
+        assert sniffer.analysis().report()["findings"] == written.report()["findings"], capture
+        assert written.capture["received"] == sniffer.packets
+
+
+def test_what_is_written_is_what_tcpdump_writes(wire: Wire, tmp_path: Path) -> None:
+    """Also where the kernel has taken a VLAN tag off."""
+    number, _, near = wire.addressed()
+    theirs = tmp_path / "tcpdump.pcap"
+    peer = wire.start(wire.near, "tcpdump", "-i", f"n{number}", "-U", "-w", str(theirs), "--immediate-mode", "tcp")
+    assert peer.stderr is not None
+    peer.stderr.readline()
+    with sniffing(wire, f"n{number}", write=tmp_path / "ours.pcapng", filter="tcp") as sniffer:
+        syn = tiny_pcap.segment("S", 100)
+        wire.send(number, syn, syn[:12] + struct.pack(">HH", 0x8100, 0x0064) + syn[12:])
+        converse(wire, near, 8001)
+        until(lambda: sniffer.packets >= 10)
+        time.sleep(0.1)
+    peer.send_signal(signal.SIGINT)
+    peer.communicate(timeout=10)
+    assert frames_of(tmp_path / "ours.pcapng") == frames_of(theirs)
+    assert struct.pack(">HH", 0x8100, 0x0064) in frames_of(theirs)[1]
+    assert list(analyzer.read(tmp_path / "ours.pcapng").flows.handshake)[-1] == "complete"
+
+
+@pytest.mark.parametrize("interface", ["lo", "any"])
+def test_a_connection_over_loopback_is_seen_once(wire: Wire, interface: str) -> None:
+    with sniffing(wire, interface, filter="tcp port 8002") as sniffer:
+        listener = wire.near.listen("127.0.0.1", 8002)
+        with wire.near, socket.create_connection(("127.0.0.1", 8002)) as client:
+            listener.accept()[0].close()
+            client.recv(1)
+        listener.close()
+        until(lambda: sniffer.packets >= 6)
+    (flow,) = sniffer.analysis().flows.itertuples()
+    assert (flow.handshake, flow.close, flow.capture_duplicates) == ("complete", "graceful", 0)
+
+
+def test_while_it_runs_an_analysis_speaks_of_this_moment(wire: Wire) -> None:
+    """A SYN that nobody answers has been given up 1.15 s later, although no packet says so."""
+    number = wire.cable()
+    with sniffing(wire, f"n{number}") as sniffer:
+        wire.send(number, tiny_pcap.segment("S", 100))
+        until(lambda: sniffer.packets == 1)
+        assert list(sniffer.analysis().flows.originator_state) == ["SYN_SENT"]
+        time.sleep(1.2)
+        assert list(sniffer.analysis().flows.originator_state) == ["CLOSED"]
+    assert list(sniffer.analysis().flows.originator_state) == ["SYN_SENT"]  # as in a file, which ends with the SYN
+
+
+def test_count_and_seconds_end_it(wire: Wire) -> None:
+    number = wire.cable()
+    with sniffing(wire, f"n{number}", count=3) as sniffer:
+        wire.send(number, *[tiny_pcap.segment("S", 100 + port, port=40_000 + port) for port in range(9)])
+        assert sniffer.join(5)
+        assert sniffer.packets == 3
+    with wire.near:
+        began = time.monotonic()
+        assert len(analyzer.sniff(f"n{number}", seconds=0.3).flows) == 0
+        assert 0.25 < time.monotonic() - began < 3
+
+
+def test_only_what_the_filter_lets_through_is_counted(wire: Wire) -> None:
+    number = wire.cable()
+    with sniffing(wire, f"n{number}", filter="tcp port 81") as sniffer:
+        wire.send(number, *[tiny_pcap.segment("S", 1, to=port) for port in (80, 81, 82)])
+        until(lambda: sniffer.packets > 0)
+        time.sleep(0.1)
+    assert list(sniffer.analysis().flows.responder_port) == [81]
+    assert sniffer.analysis().capture["received"] == 1
+
+
+def test_an_interface_may_go_and_come_back(wire: Wire) -> None:
+    number = wire.cable()
+    with sniffing(wire, f"n{number}") as sniffer:
+        wire.send(number, tiny_pcap.segment("S", 1))
+        until(lambda: sniffer.packets == 1)
+        wire.near.run("ip", "link", "del", f"n{number}")
+        until(lambda: any("has gone" in note for note in sniffer.analysis().capture["notes"]))
+        pair = ("ip", "link", "add", f"n{number}", "type", "veth", "peer", "name", f"f{number}")
+        wire.near.run(*pair, "netns", wire.far.namespace)
+        wire.near.run("ip", "link", "set", f"n{number}", "up")
+        wire.far.run("ip", "link", "set", f"f{number}", "up")
+        until(lambda: any("is back" in note for note in sniffer.analysis().capture["notes"]))
+        wire.send(number, tiny_pcap.segment("S", 2, port=40_001))
+        until(lambda: sniffer.packets == 2)
+    assert len(sniffer.analysis().flows) == 2
+
+
+def test_files_take_turns_and_read_as_one(wire: Wire, tmp_path: Path) -> None:
+    number = wire.cable()
+    options = ("--write", str(tmp_path / "turn.pcapng"), "--rotate-size", "20k", "--count", "900", "--json")
+    live = wire.start(wire.near, *COMMAND, f"n{number}", *options)
+    time.sleep(1.5)
+    for first in range(0, 900, 100):
+        wire.send(number, *syns(first, first + 100))
+        time.sleep(0.06)  # a block of the ring each
+    said = finish(live)
+    files = sorted(tmp_path.glob("turn-*.pcapng"))
+    assert len(files) > 3
+    assert all(file.stat().st_size <= 20 << 10 for file in files)
+    together = analyzer.read(tmp_path)
+    assert len(together.flows) == 900
+    assert together.capture["received"] == 900
+    assert f'"files": ["{files[0]}"' in said.splitlines()[-1]
+
+
+def test_of_the_files_only_the_newest_are_kept(wire: Wire, tmp_path: Path) -> None:
+    number = wire.cable()
+    options = ("--rotate-time", "0.2", "--keep", "2", "--duration", "2.5", "--json")
+    live = wire.start(wire.near, *COMMAND, f"n{number}", "--write", str(tmp_path / "turn.pcapng"), *options)
+    while live.poll() is None:
+        wire.send(number, tiny_pcap.segment("S", 1))
+        time.sleep(0.1)
+    finish(live)
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    assert len(kept) == 2
+    assert kept[0] > "turn-00001.pcapng"
+
+
+def test_killed_while_writing_it_leaves_a_file_that_reads_to_its_last_block(wire: Wire, tmp_path: Path) -> None:
+    number = wire.cable()
+    file = tmp_path / "killed.pcapng"
+    replay = wire.replay(number, pcaps_cases.PCAPS / "incident" / "incident.pcap", "-p", "20000", "-l", "0")
+    live = wire.start(wire.near, *COMMAND, f"n{number}", "--write", str(file), "--json")
+    try:
+        until(lambda: file.exists() and file.stat().st_size > 2 << 20, 30)
+    finally:
+        live.kill()
+        replay.kill()
+    live.communicate()
+    replay.communicate()
+    analysis = analyzer.read(file)
+    assert analysis.capture["packets"] > 5000
+    assert not analysis.capture["truncated"]
+
+
+def test_a_full_disk_ends_the_file_and_not_the_capture(wire: Wire, tmp_path: Path) -> None:
+    number = wire.cable()
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], check=True)
+    try:
+        with sniffing(wire, f"n{number}", write=disk / "full.pcapng") as sniffer:
+            for first in range(0, 1000, 100):
+                wire.send(
+                    number, *[tiny_pcap.segment("S", 1, port=40_000 + port) for port in range(first, first + 100)]
+                )
+                time.sleep(0.06)
+            until(lambda: sniffer.packets == 1000)
+        written = analyzer.read(disk / "full.pcapng")
+        assert 100 <= len(written.flows) < 1000
+        assert not written.capture["truncated"]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert len(sniffer.analysis().flows) == 1000
+    (note,) = sniffer.analysis().capture["notes"]
+    assert "no space is left" in note
+
+
+@pytest.mark.parametrize(
+    ("interface", "options", "error", "words"),
+    [
+        ("nothing0", {}, CaptureError, "no interface 'nothing0'"),
+        ("lo", {"filter": "port http and ("}, UsageError, "syntax error"),
+        ("lo", {"write": "/nowhere/at/all.pcapng"}, OutputError, "no such file or directory"),
+    ],
+)
+def test_what_cannot_be_watched_is_said_in_a_line(wire: Wire, interface, options, error, words) -> None:
+    with wire.near, pytest.raises(error, match=words) as said:
+        analyzer.Sniffer(interface, **options)
+    assert "\n" not in str(said.value)
+
+
+def test_without_the_right_it_says_which_and_how_to_grant_it(wire: Wire) -> None:
+    dropped = ["setpriv", "--bounding-set", "-net_raw", "--inh-caps", "-net_raw", *COMMAND, "lo", "--json"]
+    done = subprocess.run(dropped, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "CAP_NET_RAW" in done.stderr
+    assert "setcap cap_net_raw+ep" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_what_ends_the_thread_reaches_who_asks(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = wire.cable()
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("no more")
+
+    with wire.near:
+        sniffer = analyzer.Sniffer(f"n{number}")
+    sniffer.start()
+    monkeypatch.setattr(sniffer._watch, "_frames", broken)
+    wire.send(number, tiny_pcap.segment("S", 1))
+    assert sniffer.join(5)
+    for ask in (sniffer.analysis, sniffer.stop):
+        with pytest.raises(RuntimeError, match="no more"):
+            ask()
+
+
+def test_root_is_given_up_once_the_interface_is_open(wire: Wire, tmp_path: Path) -> None:
+    number = wire.cable()
+    folder = tmp_path / "nobodys"
+    folder.mkdir()
+    os.chown(folder, 65534, 65534)
+    for parent in folder.parents:
+        parent.chmod(parent.stat().st_mode | 0o111)
+        if parent == Path("/tmp"):
+            break
+    environment = {**os.environ, "SUDO_UID": "65534", "SUDO_GID": "65534", "SUDO_USER": "nobody"}
+    options = (f"n{number}", "--json", "--write", str(folder / "his.pcapng"))
+    live = wire.start(wire.near, *COMMAND, *options, env=environment)
+    until(lambda: (folder / "his.pcapng").exists())
+    time.sleep(0.3)
+    status = Path(f"/proc/{live.pid}/status").read_text()
+    wire.send(number, tiny_pcap.segment("S", 1))
+    time.sleep(0.3)
+    live.send_signal(signal.SIGINT)
+    said = finish(live)
+    assert "\nUid:\t65534\t65534\t65534\t65534\n" in status
+    assert "\nCapEff:\t0000000000000000\n" in status
+    assert (folder / "his.pcapng").stat().st_uid == 65534
+    assert '"flows": 1' in said
