@@ -49,6 +49,7 @@ EVENTS = (
     "PROGRESS",  # data, or an ACK of data: only a socket past the handshake sends it
     "MIDSTREAM",  # data or ACK of a connection whose handshake is not in the capture
     "FIN",
+    "CROSSED_FIN",  # a FIN that does not acknowledge the peer's, though its sender has
     "ACK_OF_FIN",  # an ACK that covers the peer's FIN
     "ACK_OF_CROSSED_FIN",  # the same, after a FIN of one's own that the peer had not acknowledged
     "RST",
@@ -63,13 +64,14 @@ EVENTS = (
     EV_PROGRESS,
     EV_MIDSTREAM,
     EV_FIN,
+    EV_CROSSED_FIN,
     EV_ACK_OF_FIN,
     EV_ACK_OF_CROSSED_FIN,
     EV_RST,
     EV_ICMP,
     EV_UNSEEN_FIN,
     EV_UNSEEN_ACK_OF_FIN,
-) = range(12)
+) = range(13)
 
 SENDER, RECEIVER = 0, 1
 
@@ -116,6 +118,14 @@ TRANSITIONS: tuple[Transition, ...] = (
     ),
     Transition(SENDER, (CLOSED, LISTEN), EV_FIN, FIN_WAIT_1, OBSERVED, "closes; the handshake was not captured"),
     Transition(SENDER, (CLOSE_WAIT,), EV_FIN, LAST_ACK, OBSERVED, "closes after the peer (RFC 9293 3.6)"),
+    Transition(
+        SENDER,
+        (CLOSE_WAIT,),
+        EV_CROSSED_FIN,
+        CLOSING,
+        INFERRED,
+        "its FIN left before its ACK of the peer's, and was captured after it",
+    ),
     Transition(
         SENDER,
         (SYN_SENT, SYN_RECEIVED, ESTABLISHED, CLOSED, LISTEN),
@@ -212,6 +222,12 @@ EXTRA_REASONS = (
 
 #: text of each reason code
 REASONS: tuple[str, ...] = tuple(t.reason for t in TRANSITIONS) + EXTRA_REASONS
+
+_UNSEEN = frozenset((EV_UNSEEN_FIN, EV_UNSEEN_ACK_OF_FIN))
+#: reasons that rest on what the end itself sent
+BY_OWN = frozenset(
+    number for number, line in enumerate(TRANSITIONS) if line.role == SENDER and line.event not in _UNSEEN
+) | (frozenset(range(len(TRANSITIONS), len(REASONS))) - {RE_TIME_WAIT_RESTART, RE_REPLACED})
 
 #: "no transition" in the packed table
 NONE = 0xFF

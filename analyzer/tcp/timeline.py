@@ -147,4 +147,4 @@ def at(entries: Sequence[Entry], when_ns: int, timers: Timers) -> Moment | None:
 
 def _proves_alive(entry: Entry) -> bool:
     """Whether an entry shows that its end had lived on until then."""
-    return entry.basis == states.OBSERVED and entry.state != states.CLOSED
+    return entry.reason in states.BY_OWN and entry.state != states.CLOSED

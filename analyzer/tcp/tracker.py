@@ -113,6 +113,7 @@ _EV_ACK_OF_SYN = cython.declare(cython.Py_ssize_t, states.EV_ACK_OF_SYN)
 _EV_PROGRESS = cython.declare(cython.Py_ssize_t, states.EV_PROGRESS)
 _EV_MIDSTREAM = cython.declare(cython.Py_ssize_t, states.EV_MIDSTREAM)
 _EV_FIN = cython.declare(cython.Py_ssize_t, states.EV_FIN)
+_EV_CROSSED_FIN = cython.declare(cython.Py_ssize_t, states.EV_CROSSED_FIN)
 _EV_ACK_OF_FIN = cython.declare(cython.Py_ssize_t, states.EV_ACK_OF_FIN)
 _EV_ACK_OF_CROSSED_FIN = cython.declare(cython.Py_ssize_t, states.EV_ACK_OF_CROSSED_FIN)
 _EV_RST = cython.declare(cython.Py_ssize_t, states.EV_RST)
@@ -189,6 +190,7 @@ _Z_HAS_FIN = cython.declare(cython.uint, 32)
 _Z_HAS_RST = cython.declare(cython.uint, 64)
 
 _AFTER, _BASIS, _REASON = states.pack()
+_BY_OWN = bytes(reason in states.BY_OWN for reason in range(256))
 _UNCHANGED = cython.declare(cython.uint, states.NONE)
 _KEY4 = Struct("<IHIHI").pack
 _KEY6 = Struct("<QQHQQHI").pack
@@ -238,6 +240,8 @@ class Segment:
     wscale: cython.uint
     ttl: cython.uint
     before_id: cython.uint  # IP identification of its sender's segment before
+    late: cython.uchar  # sent before a segment of the same end that was captured earlier
+    sure: cython.uchar  # nothing that was not captured can have changed what it says of its sender's state
 
 
 @cython.final
@@ -272,6 +276,9 @@ class End:
     syn_acked: cython.uchar
     fin_sent: cython.uchar
     fin_acked: cython.uchar
+    fin_covers: cython.uchar  # its FIN, when first captured, acknowledged the peer's
+    has_tail: cython.uchar
+    has_newest: cython.uchar
     reset: cython.uchar  # CLOSED because of a RST
     replaced: cython.uchar  # CLOSED because a new connection began on its ports
     unseen_fin: cython.uchar  # 1: nothing of it was captured, and its peer acknowledged what looks like its FIN
@@ -291,6 +298,8 @@ class End:
     alternative: cython.uint  # ISN of a conflicting SYN+ACK
     first_seq: cython.uint
     snd_nxt: cython.uint
+    tail: cython.uint  # where snd_nxt stood after octets that were not captured: the last of them may be a FIN
+    newest_tsval: cython.uint  # of what it sent after the handshake
     ack_out: cython.uint  # highest acknowledgment it sent: its rcv_nxt as far as the peer knows
     window: cython.uint
     fin_end: cython.uint  # sequence number after its FIN
@@ -951,6 +960,8 @@ class Tracker:
         g.before_id = sender.last_id
         if sender.packets == 1:
             sender.ttl = g.ttl
+        g.sure = 1
+        g.late = self._is_late(sender, g)
         copy: cython.bint = self._is_bare_copy(sender, g)
         if g.flags & _RST:
             sender.rsts += 1
@@ -996,8 +1007,8 @@ class Tracker:
         ):
             self._revive(flow, sender, g)
         copy = self._sequence(flow, sender, receiver, g)
-        if g.flags & _ACK:
-            self._on_ack(flow, sender, receiver, g)
+        g.sure = self._is_sure(sender, receiver, g)
+        self._on_ack(flow, sender, receiver, g)
         if g.flags & _FIN:
             self._on_fin(flow, sender, receiver, g, copy)
         if flow.half_start and not flow.half_end and sender.fin_sent == 0 and not copy:
@@ -1028,6 +1039,45 @@ class Tracker:
         sender.last_seq = g.seq
         sender.last_ack = g.ack
         return copy
+
+    @cython.cfunc
+    def _is_late(self, sender: End, g: Segment) -> cython.bint:
+        """Whether an end had sent it before another that was captured earlier: delayed, or doubled, on the path.
+
+        What an end acknowledges and its time stamps never go back (RFC 7323 section 4.3). Those of a SYN+ACK are left
+        out: a proxy or a SYN cookie may have sent it.
+        """
+        late: cython.bint
+        if (g.flags & (_SYN | _RST)) or not (g.flags & _ACK):
+            return False
+        late = sender.has_ack and seq_lt(g.ack, sender.ack_out)
+        if not (g.mark & _MARK_TIMESTAMP):
+            return late
+        if sender.has_newest and sender.last_tsval and seq_lt(sender.newest_tsval, sender.last_tsval):
+            sender.newest_tsval = sender.last_tsval  # of what went the short way
+        if not sender.has_newest or seq_lt(sender.newest_tsval, g.tsval):
+            sender.has_newest = 1
+            sender.newest_tsval = g.tsval
+        return late or g.tsval != sender.newest_tsval
+
+    @cython.cfunc
+    def _is_sure(self, sender: End, receiver: End, g: Segment) -> cython.bint:
+        """Whether the segment shows its sender's state whatever the capture lacks.
+
+        A FIN is the last octet of its sender. One that was not captured may lie where the sender's numbers went on
+        without a segment, or in what the segment acknowledges of the peer's; never before later data.
+        """
+        ahead: cython.uint
+        if g.late or ((g.seq + g.payload + (g.flags & _FIN)) & _M32) != sender.snd_nxt:
+            return False
+        if sender.has_tail and sender.tail == sender.snd_nxt:
+            return False
+        if not receiver.has_nxt:
+            return False
+        ahead = (g.ack - receiver.snd_nxt) & _M32
+        if ahead == 0:
+            return not receiver.has_tail or receiver.tail != receiver.snd_nxt
+        return ahead >= _HALF
 
     @cython.cfunc
     def _is_stale(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.bint:
@@ -1243,6 +1293,8 @@ class Tracker:
             if not sender.has_nxt:
                 sender.has_nxt = 1
                 sender.snd_nxt = g.seq
+                sender.has_tail = 1
+                sender.tail = g.seq
         if g.seq == sender.snd_nxt:
             sender.snd_nxt = end
             self._note_data(sender, g)
@@ -1253,12 +1305,17 @@ class Tracker:
             if ((g.seq - sender.snd_nxt) & _M32) < _FAR:
                 self._add_hole(flow, sender, sender.snd_nxt, g.seq)
                 sender.snd_nxt = end
+                if g.payload == 0 and not fin:
+                    sender.has_tail = 1
+                    sender.tail = end
                 self._note_data(sender, g)
                 if g.payload > sender.largest_acked:
                     _note_size(sender, receiver, end, g.payload)
             return False
         if g.payload == 0 and not fin:
             return False
+        if end == sender.tail:
+            sender.has_tail = 0
         if not fin and g.payload <= 1 and ((g.seq + 1) & _M32) == sender.snd_nxt:
             # Keep-alive (RFC 9293 section 3.8.4) or zero-window probe.
             if receiver.last_ns > sender.probe_ns:
@@ -1429,6 +1486,8 @@ class Tracker:
             receiver.has_nxt = 1
             receiver.snd_nxt = g.ack
             receiver.first_seq = g.ack
+            receiver.has_tail = 1
+            receiver.tail = g.ack
         elif receiver.has_alternative and g.ack == ((receiver.alternative + 1) & _M32):
             # The conflicting SYN+ACK is the one that counts for the other end.
             receiver.has_alternative = 0
@@ -1446,6 +1505,8 @@ class Tracker:
                     receiver.gap_ns = g.ts
                     self._zeek_gap(flow, receiver)
                 receiver.snd_nxt = g.ack
+                receiver.has_tail = 1
+                receiver.tail = g.ack
         if not receiver.has_sent and sender.has_ack:
             self._on_unseen(flow, sender, receiver, g)
         self._acknowledge(sender, g)
@@ -1458,6 +1519,8 @@ class Tracker:
             if sender.fin_sent and not sender.fin_acked and (sender.state == _FIN_WAIT_1 or sender.state == _CLOSING):
                 self._event(flow, sender, receiver, _EV_ACK_OF_CROSSED_FIN, g)
             else:
+                if sender.fin_sent and not receiver.fin_covers:
+                    g.sure = 0  # the FIN may have come before the ACK of its own
                 self._event(flow, sender, receiver, _EV_ACK_OF_FIN, g)
             if not sender.fin_sent and not (g.flags & _FIN) and not flow.half_start:
                 flow.half_start = g.ts
@@ -1480,6 +1543,8 @@ class Tracker:
                 if not responder and receiver.synack_retransmissions == 0 and g.ts >= flow.first_synack_ns:
                     if flow.rtt_originator < 0 and not (flow.bits & _B_SIMULTANEOUS_OPEN):
                         flow.rtt_originator = g.ts - flow.first_synack_ns
+                if flow.bits & _B_SIMULTANEOUS_OPEN and not g.payload and not (g.flags & _FIN):
+                    g.sure = 0  # it may only challenge the peer's SYN+ACK (RFC 5961 section 4)
                 self._event(flow, sender, receiver, _EV_ACK_OF_SYN, g)
         elif not responder and (sender.state == _SYN_SENT or not (flow.bits & _B_COMPLETE)):
             # The SYN+ACK was not captured: the originator's ACK proves that it was there.
@@ -1545,9 +1610,11 @@ class Tracker:
     @cython.cfunc
     def _on_fin(self, flow: Flow, sender: End, receiver: End, g: Segment, copy: cython.bint) -> cython.void:
         end: cython.uint = (g.seq + g.payload + 1) & _M32
+        acked_peer: cython.bint = receiver.fin_sent != 0 and seq_le(receiver.fin_end, g.ack)
         if not sender.fin_sent:
             sender.fin_sent = 1
             sender.fin_end = end
+            sender.fin_covers = acked_peer
             sender.fin_ns = g.ts
             sender.fin_id = g.ip_id
             sender.fin_tsval = g.tsval
@@ -1559,19 +1626,41 @@ class Tracker:
             if flow.half_start and not flow.half_end:
                 flow.half_end = g.ts
                 flow.half_bytes += g.payload
-            self._event(flow, sender, receiver, _EV_FIN, g)
+            crossed: cython.bint = sender.state == _CLOSE_WAIT and receiver.fin_acked != 0 and not acked_peer
+            self._event(flow, sender, receiver, _EV_CROSSED_FIN if crossed else _EV_FIN, g)
             return
         if end != sender.fin_end or copy:
+            return
+        if self._is_old_fin(sender, g):
+            if receiver.state == _TIME_WAIT:
+                self._refresh(flow, receiver, _RE_TIME_WAIT_RESTART, g, 0)
             return
         if sender.fin_acked and g.ts - sender.fin_acked_ns > self._round_trip(flow):
             self._unacknowledge_fin(flow, sender, g)
         elif sender.state == _FIN_WAIT_1 or sender.state == _CLOSING or sender.state == _LAST_ACK:
+            if not g.sure:
+                sender.basis = _INFERRED
             self._refresh(flow, sender, _RE_FIN_AGAIN, g, g.ts - sender.fin_ns)
         if receiver.state == _TIME_WAIT:
             self._refresh(flow, receiver, _RE_TIME_WAIT_RESTART, g, 0)
         sender.fin_ns = g.ts
         sender.fin_id = g.ip_id
         sender.fin_tsval = g.tsval
+
+    @cython.cfunc
+    def _is_old_fin(self, sender: End, g: Segment) -> cython.bint:
+        """Whether a FIN seen before is a late copy of it: a repetition carries its own number and time.
+
+        Hosts that number all packets alike, or not at all, leave the time stamp; without it, it is a repetition.
+        """
+        if g.late:
+            return True
+        if (g.mark & _MARK_IP_ID) and g.ip_id != 0:
+            if g.ip_id != sender.fin_id:
+                return False
+            if g.ip_id != sender.syn_id:
+                return True
+        return (g.mark & _MARK_TIMESTAMP) != 0 and g.tsval == sender.fin_tsval
 
     @cython.cfunc
     def _on_rst(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.void:
@@ -1623,6 +1712,8 @@ class Tracker:
         if flow.half_start and not flow.half_end:
             flow.half_end = g.ts
         gone: cython.bint = self._resets_awaited_fin(sender, receiver, g)
+        # A socket in SYN_SENT or SYN_RECEIVED answers so what is not meant for it, and lives on.
+        g.sure = (g.flags & _ACK) != 0 or sender.has_sent
         self._event(flow, sender, receiver, _EV_RST, g)
         if gone:
             self._set(flow, sender, _CLOSED, _OBSERVED, _RE_ORPHAN_GONE, g)
@@ -1721,7 +1812,7 @@ class Tracker:
         if new != _UNCHANGED and (opening or sender.state != _CLOSED or sender.basis == _UNKNOWN):
             if new != sender.state or sender.basis != _OBSERVED:
                 sender.doubt_until = 0
-                self._set(flow, sender, new, basis[cell], reason[cell], g)
+                self._set(flow, sender, new, basis[cell] if g.sure else _INFERRED, reason[cell], g)
         cell = (_EVENTS + event) * _STATES + receiver.state
         new = after[cell]
         if new != _UNCHANGED and (receiver.state != _CLOSED or receiver.basis == _UNKNOWN):
@@ -1807,7 +1898,7 @@ class Tracker:
                     end.repeats = end.before_repeats
                     end.interval = end.before_interval
                     return
-                if ((entry >> 5) & 3) != _INFERRED:
+                if ((entry >> 5) & 3) != _INFERRED or _BY_OWN[(entry >> 8) & 0xFF]:
                     return
                 log[at] = entry | 0x80
                 taken = True
@@ -1825,7 +1916,8 @@ class Tracker:
         state: cython.uint
         reason: cython.ulonglong
         low_bits: cython.ulonglong = 0xFF1E  # reason and state
-        final: cython.uint = end.state
+        turned: cython.Py_ssize_t = -1
+        final: cython.uint
         interval: cython.longlong = g.ts - end.fin_ns
         end.fin_acked = 0
         end.contradicted = 1
@@ -1837,17 +1929,20 @@ class Tracker:
                 if state == _FIN_WAIT_1 or state == _CLOSING or state == _LAST_ACK:
                     if final != _CLOSING:
                         final = state
+                    elif state == _CLOSING:
+                        log[turned] |= 0x80  # it was there already
                     break
-                if ((entry >> 5) & 3) == _INFERRED:
+                if not _BY_OWN[(entry >> 8) & 0xFF]:
                     log[at] = entry | 0x80
                 elif state == _TIME_WAIT:
                     # It acknowledged the peer's FIN without its own being acknowledged.
                     final = _CLOSING
                     reason = _REASON[_EV_ACK_OF_FIN * _STATES + _FIN_WAIT_1]
                     log[at] = (entry & ~low_bits) | (reason << 8) | (_CLOSING << 1)
+                    turned = at
             at -= 2
         end.state = final
-        end.basis = _OBSERVED
+        end.basis = _OBSERVED if g.sure else _INFERRED
         end.reset = 0
         if not flow.half_end:
             flow.half_start = 0
@@ -1872,7 +1967,7 @@ class Tracker:
             if (entry & 1) == end.side and not (entry & 0x80):
                 if ((entry >> 1) & 0xF) != _CLOSED:
                     end.state = (entry >> 1) & 0xF
-                    end.basis = (entry >> 5) & 3
+                    end.basis = _INFERRED  # of this connection or of the next, whose SYN was not captured
                     end.since = log[at - 1]
                     end.reset = 0
                     end.replaced = 0

@@ -113,7 +113,7 @@ def _is_a_line(entry: timeline.Entry, before: int) -> bool:
     if entry.reason >= len(states.TRANSITIONS):
         return True
     line = states.TRANSITIONS[entry.reason]
-    if (line.after, line.basis) != (entry.state, entry.basis):
+    if line.after != entry.state or entry.basis not in (line.basis, states.INFERRED):
         return False
     return before in line.before or any(
         before in first.before and first.after in line.before for first in states.TRANSITIONS
