@@ -21,7 +21,8 @@ from struct import Struct
 from analyzer.flows import facts
 from analyzer.flows.facts import WIDTH, FlowFacts
 from analyzer.segments import IPV6, SegmentBatch
-from analyzer.tcp import states
+from analyzer.tcp import sharding, states
+from analyzer.tcp.sharding import SHARDS
 
 #: ports whose owner is taken for the responder where no handshake tells (Zeek's likely_server_ports, TCP)
 # fmt: off
@@ -34,7 +35,7 @@ LIKELY_SERVER_PORTS = frozenset((
 
 #: live flows at most: a flood of new 4-tuples cannot take more; the oldest embryonic ones leave first, counted
 MAX_FLOWS = 1_000_000
-#: finished flows kept to absorb late segments; beyond it the one longest finished leaves
+#: finished flows kept to absorb late segments; beyond it the one longest finished of the same shard leaves
 FINISHED_KEPT = 16_384
 #: holes in one end's sequence space remembered at once: bounds what gaps crafted on purpose can take
 MAX_HOLES = 32
@@ -105,6 +106,12 @@ _FIN_AGAIN_NS = cython.declare(cython.longlong, 1_150_000_000)
 # The first timer SYN+ACK comes after 1 s (RFC 6298); with TCP_DEFER_ACCEPT it does not, the first is at 3 s or later.
 _DEFERRED_NS = cython.declare(cython.longlong, 2_500_000_000)
 
+_M64 = cython.declare(cython.ulonglong, 0xFFFF_FFFF_FFFF_FFFF)
+_K_HI = cython.declare(cython.ulonglong, sharding.K_HI)
+_K_LO = cython.declare(cython.ulonglong, sharding.K_LO)
+_K_PORT = cython.declare(cython.ulonglong, sharding.K_PORT)
+_K_ALL = cython.declare(cython.ulonglong, sharding.K_ALL)
+_SHIFT = cython.declare(cython.ulonglong, sharding.SHIFT)
 _EVENTS = cython.declare(cython.Py_ssize_t, len(states.EVENTS))
 _STATES = cython.declare(cython.Py_ssize_t, len(states.STATES))
 _EV_SYN = cython.declare(cython.Py_ssize_t, states.EV_SYN)
@@ -444,6 +451,10 @@ class Tracker:
     `keep_transitions`: whether facts carry the packed transition log. `assign`: record which flow each packet went to
     (`assignments`: packet number → first packet of its flow), for views of single flows. `max_flows`, `finished_kept`:
     the bounds of the module, smaller for tests.
+
+    Flows of different shards (`tcp.sharding`) meet in two places only: the bound of live flows, and `number`. So
+    several trackers, each fed whole shards, find what one finds, once `tcp.sharding.number_flows` has numbered the
+    flows of all: it needs `streams`, the packets at which Wireshark counts a stream that is no flow here.
     """
 
     if cython.compiled:
@@ -455,13 +466,15 @@ class Tracker:
         orphan_icmp = cython.declare(cython.ulonglong, visibility="readonly")
         odd_flags = cython.declare(cython.ulonglong, visibility="readonly")
         last_ns = cython.declare(cython.longlong, visibility="readonly")
+        streams = cython.declare(object, visibility="readonly")
         _streams = cython.declare(cython.ulonglong)
         _live = cython.declare(dict)
         _cache = cython.declare(list)
         _interned = cython.declare(dict)
         _nothing = cython.declare(Flow)
         _embryonic = cython.declare(Flow)
-        _finished = cython.declare(Flow)
+        _finished = cython.declare(list)
+        _finished_counts = cython.declare(list)
         _finished_count = cython.declare(cython.Py_ssize_t)
         _max_flows = cython.declare(cython.Py_ssize_t)
         _finished_kept = cython.declare(cython.Py_ssize_t)
@@ -486,6 +499,7 @@ class Tracker:
         self.orphan_icmp = 0
         self.odd_flags = 0
         self.last_ns = 0
+        self.streams = array("Q")
         self._streams = 0
         self._live = {}
         self._interned = {b"": b""}
@@ -494,10 +508,13 @@ class Tracker:
         self._nothing = nothing
         self._cache = [nothing] * CACHE_SLOTS
         self._embryonic = _empty_list()
-        self._finished = _empty_list()
+        # A bound too small to be shared out is one for all shards.
+        rings: int = SHARDS if finished_kept >= 16 * SHARDS else 1
+        self._finished = [_empty_list() for _ in range(rings)]
+        self._finished_counts = [0] * rings
         self._finished_count = 0
         self._max_flows = max_flows
-        self._finished_kept = finished_kept
+        self._finished_kept = finished_kept // rings
         self._keep_transitions = keep_transitions
         self._assign = assign
         self._segment = Segment()
@@ -734,7 +751,8 @@ class Tracker:
         self._live = {}
         self._cache = [self._nothing] * CACHE_SLOTS
         self._embryonic = _empty_list()
-        self._finished = _empty_list()
+        self._finished = [_empty_list() for _ in self._finished]
+        self._finished_counts = [0] * len(self._finished)
         self._finished_count = 0
         self._write_leaving()
         return self.take()
@@ -2055,10 +2073,7 @@ class Tracker:
         if self._is_over(flow):
             if flow.listed != 2 and self._live.get(flow.key) is flow:
                 self._unlink(flow)
-                self._append(flow, self._finished, 2)
-                self._finished_count += 1
-                while self._finished_count > self._finished_kept:
-                    self._leave(self._finished.newer)
+                self._append_finished(flow)
             return
         if flow.listed == 2 or (flow.listed == 1 and flow.bits & (_B_COMPLETE | _B_CENSORED_START)):
             self._unlink(flow)
@@ -2073,6 +2088,26 @@ class Tracker:
         flow.listed = which
 
     @cython.cfunc
+    def _append_finished(self, flow: Flow) -> cython.void:
+        """Into the ring of its shard, from which the longest finished leaves where it is full."""
+        place: cython.Py_ssize_t = self._ring(flow)
+        ring: Flow = self._finished[place]
+        self._append(flow, ring, 2)
+        self._finished_counts[place] += 1
+        self._finished_count += 1
+        if self._finished_counts[place] > self._finished_kept:
+            self._leave(ring.newer)
+
+    @cython.cfunc
+    def _ring(self, flow: Flow) -> cython.Py_ssize_t:
+        """The place of its shard among the rings of finished flows."""
+        both: cython.ulonglong
+        if len(self._finished) == 1:
+            return 0
+        both = _mixed(flow.a_hi, flow.a_lo, flow.a_port) + _mixed(flow.b_hi, flow.b_lo, flow.b_port)
+        return (((both & _M64) * _K_ALL) & _M64) >> _SHIFT
+
+    @cython.cfunc
     def _unlink(self, flow: Flow) -> cython.void:
         before: Flow
         after: Flow
@@ -2080,6 +2115,7 @@ class Tracker:
             return
         if flow.listed == 2:
             self._finished_count -= 1
+            self._finished_counts[self._ring(flow)] -= 1
         before = flow.older
         after = flow.newer
         before.newer = after
@@ -2107,9 +2143,12 @@ class Tracker:
     def _evict(self) -> cython.void:
         """Make room for one: a finished flow, else the oldest embryonic one, else the oldest of all."""
         flow: Flow
-        if self._finished.newer is not self._finished:
-            self._leave(self._finished.newer)
-            return
+        ring: Flow
+        if self._finished_count:
+            for ring in self._finished:
+                if ring.newer is not ring:
+                    self._leave(ring.newer)
+                    return
         if self._embryonic.newer is not self._embryonic:
             flow = self._embryonic.newer
             self.evicted_embryonic += 1
@@ -2160,6 +2199,7 @@ class Tracker:
                 if sender.w_base != g.seq:
                     flow.w_done = 1
                     self._streams += 1
+                    self.streams.append(g.packet)
                     return
             elif g.packet == flow.first_packet:
                 flow.completeness |= _W_SYN
@@ -2286,6 +2326,14 @@ class Tracker:
 def _outlasts(end: End) -> cython.bint:
     """Whether the end's state stays however long it is silent: no timer ends it."""
     return end.state == _ESTABLISHED or end.state == _CLOSE_WAIT or end.state == _FIN_WAIT_2
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _mixed(hi: cython.ulonglong, lo: cython.ulonglong, port: cython.ulonglong) -> cython.ulonglong:
+    """One end's part of `sharding.shard_of`."""
+    mixed: cython.ulonglong = ((((hi * _K_HI) & _M64) ^ lo) * _K_LO + port * _K_PORT) & _M64
+    return mixed ^ (mixed >> 32)
 
 
 @cython.cfunc

@@ -30,7 +30,7 @@ def look(index: Index) -> Iterator[Finding]:
     piles = [
         (side, key, count) for side in ("o_", "r_") for key, count in _count(index, side).items() if count >= MIN_PILE
     ]
-    piles.sort(key=lambda pile: -pile[2])
+    piles.sort(key=lambda pile: (-pile[2], pile[:2]))
     for side, key, _ in piles[: wording.MAX_PLACES]:
         group = _rows(index, side, key)
         client: Host | None = (key[0], key[1]) if side == "o_" else None

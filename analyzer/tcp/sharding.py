@@ -1,0 +1,67 @@
+"""Which shard a 4-tuple belongs to, and one numbering for flows tracked in shards.
+
+Owns the symmetric hash, for one 4-tuple and for columns of them, and the order of flow numbers. Both directions of a
+flow, all its incarnations, its scopes and the ICMP errors that quote it are in one shard, so that a tracker that is fed
+whole shards lacks nothing. Knows nothing of how shards are stored or sent.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from analyzer.flows.facts import INDEX, WIDTH, FlowFacts
+
+if TYPE_CHECKING:
+    import numpy
+
+    Numbers = numpy.typing.NDArray[numpy.uint64]
+
+#: shards there are; fewer are made by putting neighbours together (`shard * fewer // SHARDS`)
+SHARDS = 64
+
+SHIFT = 58  # the six top bits, which every bit below has reached
+_M64 = 0xFFFF_FFFF_FFFF_FFFF
+# Odd multipliers with bits everywhere (those of splitmix64 and of Knuth's golden ratio).
+K_HI, K_LO, K_PORT, K_ALL = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93
+
+
+def shard_of(a_hi: int, a_lo: int, a_port: int, b_hi: int, b_lo: int, b_port: int) -> int:
+    """The shard of a 4-tuple, 0 to SHARDS − 1, whichever end comes first."""
+    return ((((_end(a_hi, a_lo, a_port) + _end(b_hi, b_lo, b_port)) & _M64) * K_ALL) & _M64) >> SHIFT
+
+
+def _end(hi: int, lo: int, port: int) -> int:
+    mixed = ((((hi * K_HI) & _M64) ^ lo) * K_LO + port * K_PORT) & _M64
+    return mixed ^ (mixed >> 32)
+
+
+def shards_of(a_hi: Numbers, a_lo: Numbers, a_port: Numbers, b_hi: Numbers, b_lo: Numbers, b_port: Numbers) -> Numbers:
+    """`shard_of` of columns: numpy arrays of unsigned integers of one length."""
+    import numpy
+
+    def end(hi: Numbers, lo: Numbers, port: Numbers) -> Numbers:
+        mixed = hi * numpy.uint64(K_HI)
+        mixed ^= lo
+        mixed *= numpy.uint64(K_LO)
+        mixed += port.astype(numpy.uint64) * numpy.uint64(K_PORT)
+        mixed ^= mixed >> numpy.uint64(32)
+        return mixed
+
+    both = end(a_hi, a_lo, a_port)
+    both += end(b_hi, b_lo, b_port)
+    both *= numpy.uint64(K_ALL)
+    both >>= numpy.uint64(SHIFT)
+    return both
+
+
+def number_flows(facts: FlowFacts, streams: Sequence[int] | array[int]) -> None:
+    """Number the flows of all shards as one tracker would: by first packet, counting the packets `streams` too."""
+    import numpy
+
+    rows = numpy.frombuffer(facts.rows, dtype=numpy.uint64).reshape(-1, WIDTH)
+    first = rows[:, INDEX["first_packet"]]
+    events = numpy.concatenate([first, numpy.asarray(streams, dtype=numpy.uint64)])
+    events.sort()
+    rows[:, INDEX["number"]] = numpy.searchsorted(events, first)
