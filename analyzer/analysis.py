@@ -1,7 +1,7 @@
 """`Analysis`: one analyzed capture, for Python, notebooks and every command.
 
 Owns the way from files to answers: it runs the engine once and asks the modules that know. Plain Python inside;
-pandas is imported by the properties that give DataFrames.
+pandas is imported by what gives DataFrames.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from analyzer import rereading
 from analyzer import selection as choosing
 from analyzer.engine import Options, Result, run
+from analyzer.errors import UsageError
 from analyzer.flows.table import FlowTable
 from analyzer.report.lists import Lists, make_lists
 from analyzer.selection import Selection
@@ -20,15 +22,20 @@ from analyzer.tcp.timers import Timers
 
 if TYPE_CHECKING:
     import pandas
+    import pyarrow
 
-    from analyzer.findings import Finding
+    from analyzer.flow import Flow
+    from analyzer.report.display import ShownFinding
     from analyzer.sockets import Socket
 
 Source = str | os.PathLike[str] | BinaryIO
 
+#: instants of one timeline: a row each, and no screen shows more
+MAX_INSTANTS = 100_000
+
 
 def read(
-    source: Source | Sequence[Source],
+    source: Source | Sequence[Any],
     *,
     by_vlan: bool = False,
     by_tunnel: bool = False,
@@ -38,20 +45,37 @@ def read(
 ) -> Analysis:
     """Analyze one capture: a path, a pattern, a directory, an open binary file, or a list of them in time order.
 
-    Raises an `analyzer.errors.AnalyzerError` where nothing can be read; damage on the way is in `.capture`.
+    A list of scapy's packets is one, too. Raises an `analyzer.errors.AnalyzerError` where nothing can be read; damage
+    on the way is in `.capture`.
     """
-    sources: list[Source] = list(source) if isinstance(source, (list, tuple)) else [source]  # type: ignore[list-item]
+    many = isinstance(source, (list, tuple)) or hasattr(source, "listname")  # scapy's PacketList is no list
+    again = rereading.Again.of(list(source) if many else [source])  # type: ignore[arg-type]
     options = Options(by_vlan=by_vlan, by_tunnel=by_tunnel, max_flows=max_flows, keep_transitions=True)
-    return Analysis(run(sources, options, progress=progress), timers=timers)
+    return Analysis(run(again.sources(), options, progress=progress), timers=timers, again=again, options=options)
 
 
 class Analysis:
-    """What one capture holds. `rows` of `table` are the flows that `selection` leaves, in order of flow number."""
+    """What one capture holds. `rows` of `table` are the flows that `selection` leaves, in order of flow number.
 
-    def __init__(self, result: Result, *, timers: Timers | None = None, selection: Selection | None = None) -> None:
+    `again`: what it was read from, for views of single packets; None where that cannot be read twice.
+    """
+
+    def __init__(
+        self,
+        result: Result,
+        *,
+        timers: Timers | None = None,
+        selection: Selection | None = None,
+        again: rereading.Again | None = None,
+        options: Options | None = None,
+    ) -> None:
         self.result = result
         self.table = FlowTable(result.facts, result.end_ns, timers, result.scopes)
         self.selection = selection or Selection()
+        self._again = again
+        self.options = options or Options()
+
+    # --- flows ---------------------------------------------------------------------------------------------------
 
     @cached_property
     def rows(self) -> Sequence[int]:
@@ -64,9 +88,9 @@ class Analysis:
         numbers = self.table.raw("number")
         return frozenset(numbers[row] for row in self.rows)
 
-    @property
+    @cached_property
     def flows(self) -> pandas.DataFrame:
-        """All selected flows, indexed by `flow`."""
+        """All selected flows, indexed by `flow`; the columns of docs/columns.md."""
         return self._frame(self.rows)
 
     @property
@@ -89,12 +113,28 @@ class Analysis:
         """The three lists of a report, as rows of `table`."""
         return make_lists(self.table, self.rows)
 
-    @cached_property
-    def findings(self) -> list[Finding]:
-        """What is wrong, in order of weight: of the whole capture, less what concerns no selected flow."""
-        from analyzer.findings import CaptureView, find
+    def flow(self, number: int) -> Flow:
+        """One flow by its number. Raises UsageError where there is none."""
+        from analyzer.flow import Flow
 
-        found = find(self.table, CaptureView.of(self.result))
+        return Flow(self, choosing.row_of(self.table, number))
+
+    # --- what is wrong -------------------------------------------------------------------------------------------
+
+    @property
+    def findings(self) -> pandas.DataFrame:
+        """What is wrong, a row a finding, what matters most first; `found` has the same as objects."""
+        from analyzer.dataframes import findings
+
+        return findings(self.found)
+
+    @cached_property
+    def found(self) -> list[ShownFinding]:
+        """The findings of the whole capture, in order of weight, less those that concern no selected flow."""
+        from analyzer.findings import CaptureView, find
+        from analyzer.report.display import ShownFinding
+
+        found = [ShownFinding(*finding) for finding in find(self.table, CaptureView.of(self.result))]
         if len(self.rows) == len(self.table):
             return found
         return [finding for finding in found if not finding.flows or not self.flow_numbers.isdisjoint(finding.flows)]
@@ -106,17 +146,100 @@ class Analysis:
 
         return health(self.result, self.table)
 
-    def states(self, at: int | None = None, host: str | None = None) -> list[Socket]:
+    # --- socket tables -------------------------------------------------------------------------------------------
+
+    def sockets(self, at: int | None = None, host: str | None = None) -> list[Socket]:
         """The sockets of `host` (or all) at `at`, in nanoseconds since the epoch; the end of the capture without it."""
         from analyzer.sockets import sockets_at
 
         return sockets_at(self.table, self.table.end_ns if at is None else at, host)
+
+    def states(self, at: Any = None, host: str | None = None) -> pandas.DataFrame:
+        """The same as a table, a row a socket. `at`: a time as pandas reads one, epoch seconds or nanoseconds."""
+        from analyzer.dataframes import moment_ns, sockets
+
+        return sockets(self.sockets(None if at is None else moment_ns(at), host))
+
+    def timeline(self, every: Any = "1s", host: str | None = None) -> pandas.DataFrame:
+        """How many sockets of `host` (or of all) are in each state: a row an instant, a column a state that occurs."""
+        from analyzer.dataframes import span_ns, timeline
+        from analyzer.sockets import counts_over
+
+        step, start = span_ns(every), self.result.capture.first_ns
+        end = self.table.end_ns if start is not None else 0
+        start = end + 1 if start is None else start
+        if (end - start) // step >= MAX_INSTANTS:
+            raise UsageError(f"every={every!r} gives more than {MAX_INSTANTS:,} rows here: take a longer span")
+        instants = range(start, end + 1, step)
+        return timeline(instants, counts_over(self.table, instants, host))
+
+    # --- packets -------------------------------------------------------------------------------------------------
+
+    @property
+    def again(self) -> rereading.Again:
+        """What was read, to be read once more. Raises UsageError where that cannot be."""
+        if self._again is None:
+            raise UsageError("the packets are not at hand any more: this analysis is not of a file that can be reread")
+        return self._again
+
+    def segments(self, which: int | str | Sequence[int] | None = None) -> pandas.DataFrame:
+        """Segments of flows, a row each: of one flow, of several, of those for which an expression holds, or of all.
+
+        Reads the capture again, and keeps only these.
+        """
+        from analyzer.dataframes import segments
+
+        rows = self._which(which)
+        return segments(self.table, rereading.segments(self.table, rows, self.again.sources(), self.options))
+
+    def transitions(self, which: int | str | Sequence[int] | None = None) -> pandas.DataFrame:
+        """The transitions of the flows' ends, a row each, in order of flow and time."""
+        from analyzer.dataframes import transitions
+
+        return transitions(self.table, self._which(which))
+
+    def _which(self, which: int | str | Sequence[int] | None) -> Sequence[int]:
+        """Rows of the table: by flow number, by an expression over the columns, or all that are selected."""
+        if which is None:
+            return self.rows
+        if isinstance(which, str):
+            from analyzer.expression import matching
+
+            return matching(self.table, self.rows, which)
+        numbers: list[Any] = [which] if hasattr(which, "__index__") else list(which)
+        return choosing.rows_of(self.table, [int(number) for number in numbers])
+
+    # --- for others ----------------------------------------------------------------------------------------------
+
+    def to_arrow(self) -> pyarrow.Table:
+        """The selected flows as a pyarrow table, `flow` the first column."""
+        from analyzer.report.parquet import arrow
+
+        return arrow(self.table, self.rows)
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write the selected flows to a Parquet file, as `handshake flows --format parquet` does."""
+        from analyzer.flows.columns import NAMES
+        from analyzer.report import parquet
+
+        with open(path, "wb") as out:
+            parquet.write(out, self.table, self.rows, NAMES)
 
     def report(self) -> dict[str, Any]:
         """The report as one document of plain values."""
         from analyzer.report.document import document
 
         return document(self)
+
+    def __repr__(self) -> str:
+        from analyzer.report.display import overview_text
+
+        return overview_text(self)
+
+    def _repr_html_(self) -> str:
+        from analyzer.report.display import overview_html
+
+        return overview_html(self)
 
     def _frame(self, rows: Sequence[int]) -> pandas.DataFrame:
         from analyzer.dataframes import frame

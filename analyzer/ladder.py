@@ -1,27 +1,24 @@
 """One flow, segment by segment, with the state of both ends after each: what `show` prints.
 
-Owns the second reading of a capture for one 4-tuple, the numbers as tcpdump shows them, and the marks. States come
-from the transition log of the first reading; nothing is judged anew.
+Owns the numbers as tcpdump shows them, and the marks. States come from the transition log of the first reading;
+nothing is judged anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from analyzer import rereading
 from analyzer import segments as s
-from analyzer.capture import open_capture
-from analyzer.engine import BATCH_SEGMENTS, Options, Source
+from analyzer.engine import Options, Source
 from analyzer.flows import facts as f
 from analyzer.flows.table import FlowTable
-from analyzer.segments import COLUMN_TYPES, ICMP_ERROR, SegmentBatch
+from analyzer.rereading import Progress
+from analyzer.segments import ICMP_ERROR
 from analyzer.sockets import state_at
 from analyzer.tcp import states, timeline
-from analyzer.tcp.tracker import Tracker
-from analyzer.wire.decode import Decoder
-
-Progress = Callable[[int, int | None], None]
 
 _M32 = 0xFFFF_FFFF
 #: earlier segments of one end that a copy is looked for among: a capture's copies lie close together
@@ -31,11 +28,6 @@ COPY_NS = 5_000_000
 
 _COPY = "duplicate of the capture"
 
-#: letters in tcpdump's order
-_LETTERS = (
-    *((s.FIN, "F"), (s.SYN, "S"), (s.RST, "R"), (s.PSH, "P"), (s.ACK, "."), (s.URG, "U"), (s.ECE, "E")),
-    *((s.CWR, "W"), (s.AE, "e")),
-)
 _PLAIN = s.ACK | s.SYN | s.FIN | s.RST
 _SYNCHRONIZED = frozenset(range(states.ESTABLISHED, states.TIME_WAIT + 1))
 _GONE = frozenset((states.CLOSED, states.TIME_WAIT))
@@ -93,16 +85,28 @@ def rungs(
     table: FlowTable, row: int, sources: Sequence[Source], options: Options, progress: Progress | None = None
 ) -> list[Rung]:
     """All segments of a flow, in order of capture. `sources` and `options` are those that `table` was made from."""
-    segments = _segments(table, row, sources, options, progress)
-    entries = timeline.unpack(table.transitions(row))
-    made = list(_climb(table, row, segments, entries))
-    _answered_copies(made, entries)
+    return ladders(table, [row], sources, options, progress)[row]
+
+
+def ladders(
+    table: FlowTable, rows: Sequence[int], sources: Sequence[Source], options: Options, progress: Progress | None = None
+) -> dict[int, list[Rung]]:
+    """The same of several flows, by row, in one reading."""
+    kept = rereading.segments(table, rows, sources, options, progress)
+    segments: dict[int, list[dict[str, int]]] = {row: [] for row in rows}
+    for at, row in enumerate(kept.rows):
+        segments[row].append(kept.segment(at))
+    made = {}
+    for row in rows:
+        entries = timeline.unpack(table.transitions(row))
+        made[row] = list(_climb(table, row, segments[row], entries))
+        _answered_copies(made[row], entries)
     return made
 
 
 def find_frame(sources: Sequence[Source], options: Options, number: int) -> dict[str, int] | None:
     """The segment (or the one quoted by an ICMP error) of packet `number`; None where it holds none."""
-    for batch in _decoded(sources, options, None):
+    for batch in rereading.decoded(sources, options):
         if batch.count and batch.packet[batch.count - 1] >= number:
             return next((batch.row(at) for at in range(batch.count) if batch.packet[at] == number), None)
     return None
@@ -134,73 +138,10 @@ def row_of_frame(
         return None
     rows = same_ends(table, segment)
     if len(rows) > 1 and segment["kind"] != ICMP_ERROR:
-        first = _assigned(table, rows[0], sources, options, progress)[1].get(number)
+        first = rereading.assigned(table, rows[:1], sources, options, progress)[1].get(number)
         rows = [row for row in rows if table.fact(row, "first_packet") == first]
     begun = [row for row in rows if table.fact(row, "first_packet") <= number]
     return begun[-1] if begun else None
-
-
-# --- reading again ----------------------------------------------------------------------------------------------
-
-
-def _decoded(sources: Sequence[Source], options: Options, progress: Progress | None) -> Iterator[SegmentBatch]:
-    decoder = Decoder(by_vlan=options.by_vlan, by_tunnel=options.by_tunnel)
-    batch = SegmentBatch(BATCH_SEGMENTS)
-    with open_capture(sources, progress=progress) as capture:
-        for frames in capture:
-            done = 0
-            while done < frames.count:
-                batch.clear()
-                done = decoder.decode(frames, done, batch)
-                yield batch
-
-
-def _assigned(
-    table: FlowTable, row: int, sources: Sequence[Source], options: Options, progress: Progress | None
-) -> tuple[list[dict[str, int]], dict[int, int]]:
-    """The segments with the 4-tuple of `row`, and for each packet number the first packet of its flow."""
-    o_port, r_port = table.fact(row, "o_port"), table.fact(row, "r_port")
-    ends = {
-        (table.fact(row, "o_hi"), table.fact(row, "o_lo"), o_port),
-        (table.fact(row, "r_hi"), table.fact(row, "r_lo"), r_port),
-    }
-    scope, ipv6 = table.fact(row, "scope"), bool(table.fact(row, "bits") & f.IPV6)
-    ports = ((o_port, r_port), (r_port, o_port))
-    tracker = Tracker(assign=True)
-    kept: list[dict[str, int]] = []
-    one = SegmentBatch(1)
-    for batch in _decoded(sources, options, progress):
-        for at in range(batch.count):
-            if (batch.sport[at], batch.dport[at]) not in ports or batch.scope[at] != scope:
-                continue
-            source = (batch.src_hi[at], batch.src_lo[at], batch.sport[at])
-            target = (batch.dst_hi[at], batch.dst_lo[at], batch.dport[at])
-            if {source, target} != ends or bool(batch.mark[at] & s.IPV6) != ipv6:
-                continue
-            segment = {name: getattr(batch, name)[at] for name in COLUMN_TYPES}
-            kept.append(segment)
-            one.clear()
-            one.append(**segment)
-            if at in batch.icmp_sender:
-                one.icmp_sender[0] = batch.icmp_sender[at]
-            tracker.feed(one)
-    return kept, tracker.assignments
-
-
-def _segments(
-    table: FlowTable, row: int, sources: Sequence[Source], options: Options, progress: Progress | None
-) -> list[dict[str, int]]:
-    """The segments of one flow, and the ICMP errors that moved it."""
-    kept, assignments = _assigned(table, row, sources, options, progress)
-    first = table.fact(row, "first_packet")
-    moved = {entry.packet for entry in timeline.unpack(table.transitions(row))}
-    return [
-        segment
-        for segment in kept
-        if (
-            segment["packet"] in moved if segment["kind"] == ICMP_ERROR else assignments.get(segment["packet"]) == first
-        )
-    ]
 
 
 # --- what each line says ----------------------------------------------------------------------------------------
@@ -298,8 +239,7 @@ class _Numbers:
     def text(self, segment: dict[str, int], side: int) -> str:
         flags, length = segment["flags"], segment["payload"]
         seq, ack = self.relative(segment, side)
-        letters = "".join(letter for bit, letter in _LETTERS if flags & bit) or "none"
-        parts = [f"Flags [{letters}]"]
+        parts = [f"Flags [{s.letters(flags)}]"]
         if length or flags & (s.SYN | s.FIN | s.RST):
             parts.append(f"seq {seq}:{(seq + length) & _M32}" if length else f"seq {seq}")
         if flags & s.ACK:

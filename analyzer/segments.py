@@ -11,6 +11,18 @@ from array import array
 # TCP flags as on the wire (RFC 9293 section 3.1, RFC 3168, RFC 3540/AccECN for AE).
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR, AE = (1 << bit for bit in range(9))
 
+#: letters in tcpdump's order
+_LETTERS = (
+    *((FIN, "F"), (SYN, "S"), (RST, "R"), (PSH, "P"), (ACK, "."), (URG, "U"), (ECE, "E")),
+    *((CWR, "W"), (AE, "e")),
+)
+
+
+def letters(flags: int) -> str:
+    """Flags as tcpdump writes them."""
+    return "".join(letter for bit, letter in _LETTERS if flags & bit) or "none"
+
+
 # `kind`
 SEGMENT = 0
 ICMP_ERROR = 1  # an ICMP or ICMPv6 error that quotes a TCP header

@@ -6,11 +6,16 @@ it. Expressions are the concern of `analyzer.expression`.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from analyzer.errors import UsageError
 from analyzer.flows import columns
 from analyzer.flows.table import FlowTable
+
+#: flows that are looked up one by one; for more, all are numbered once
+FEW = 8
 
 
 class Selection(NamedTuple):
@@ -43,6 +48,28 @@ def rows(table: FlowTable, selection: Selection) -> Sequence[int]:
 
         chosen = matching(table, chosen, selection.where)
     return chosen
+
+
+def row_of(table: FlowTable, number: int) -> int:
+    """The row of flow `number`. Raises UsageError where there is none."""
+    numbers = table.raw("number")
+    row = bisect_left(numbers, number)
+    if row < len(numbers) and numbers[row] == number:
+        return row
+    if not numbers:
+        raise UsageError(f"there is no flow {number}: the capture holds no TCP connection")
+    raise UsageError(f"there is no flow {number}: they are numbered {numbers[0]} to {numbers[-1]}")
+
+
+def rows_of(table: FlowTable, numbers: Sequence[int]) -> list[int]:
+    """The rows of these flows, in order. Raises UsageError where there is none."""
+    if len(numbers) < FEW:
+        return sorted({row_of(table, number) for number in numbers})
+    rows = {number: row for row, number in enumerate(table.raw("number"))}
+    for number in numbers:
+        if number not in rows:
+            row_of(table, number)
+    return sorted({rows[number] for number in numbers})
 
 
 def _in_time(table: FlowTable, chosen: Sequence[int], from_ns: int | None, to_ns: int | None) -> Iterator[int]:

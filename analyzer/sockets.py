@@ -6,9 +6,13 @@ whose flows carry their transitions.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
+from analyzer.flows import columns
 from analyzer.flows import facts as f
 from analyzer.flows.columns import address_text
 from analyzer.flows.table import FlowTable
@@ -82,6 +86,80 @@ def sockets_over(table: FlowTable, instants: Sequence[int], host: str | None = N
             if first <= when
         ]
         yield listeners + list(found[position].values())
+
+
+def counts_over(table: FlowTable, instants: Sequence[int], host: str | None = None) -> list[Counter[str]]:
+    """How many of `sockets_over`'s sockets are in each state at each of the `instants`, which are in order.
+
+    A state only changes where its log does or its timer ends, so that many instants cost little more than one.
+    """
+    counts: list[Counter[str]] = [Counter() for _ in instants]
+    shared: list[dict[tuple[int, ...], int]] = [{} for _ in instants]  # of 4-tuples that hold several flows
+    reused = {_tuple(table, row) for row, bits in enumerate(table.raw("bits")) if bits & f.REUSED}
+    listening: dict[tuple[int, ...], int] = {}
+    for row in range(len(table)):
+        ends = (columns.originator(table, row), columns.responder(table, row)) if host is not None else (None, None)
+        if host is not None and host not in ends:
+            continue
+        if table.fact(row, "r_synacks") and host in (None, ends[1]):
+            key = table.listener(row)[:3]
+            first = table.fact(row, "first_ns")
+            listening[key] = min(first, listening.get(key, first))
+        log = timeline.unpack(table.transitions(row))
+        own = _tuple(table, row)
+        for side in (timeline.ORIGINATOR, timeline.RESPONDER):
+            if host is not None and host != ends[side]:
+                continue
+            for state, start, stop in _stays(table, row, side, timeline.course(log, side), instants):
+                if own in reused:
+                    local = (*own, table.fact(row, ("o_lo", "r_lo")[side]), table.fact(row, ("o_port", "r_port")[side]))
+                    for place in range(start, stop):
+                        shared[place][local] = state
+                else:
+                    for place in range(start, stop):
+                        counts[place][states.STATES[state]] += 1
+    for place, when in enumerate(instants):
+        counts[place].update(states.STATES[state] for state in shared[place].values())
+        listeners = sum(1 for first in listening.values() if first <= when)
+        if listeners:
+            counts[place]["LISTEN"] = listeners
+    return counts
+
+
+def _tuple(table: FlowTable, row: int) -> tuple[int, ...]:
+    """What flows on the same 4-tuple share, whichever end opened them."""
+    ends = sorted(
+        (table.fact(row, end + "hi"), table.fact(row, end + "lo"), table.fact(row, end + "port"))
+        for end in ("o_", "r_")
+    )
+    return (*ends[0], *ends[1], table.fact(row, "scope"))
+
+
+def _stays(
+    table: FlowTable, row: int, side: int, course: Sequence[timeline.Entry], instants: Sequence[int]
+) -> Iterator[tuple[int, int, int]]:
+    """(state, first place, place behind the last) of the instants at which the end is a socket."""
+
+    def state(place: int) -> int:
+        moment = state_at(table, row, side, course, instants[place])
+        return states.CLOSED if moment is None else moment.state
+
+    for entry, after in pairwise((*course, None)):
+        if entry is None:
+            continue
+        low = bisect_left(instants, entry.ts_ns)
+        high = len(instants) if after is None else bisect_left(instants, after.ts_ns)
+        while low < high:
+            here = state(low)
+            stop = high
+            if high - low > 1 and state(high - 1) != here:
+                before = low  # the last place that is known to be alike
+                while stop - before > 1:
+                    middle = (before + stop) // 2
+                    before, stop = (middle, stop) if state(middle) == here else (before, middle)
+            if here not in _NO_SOCKET:
+                yield here, low, stop
+            low = stop
 
 
 def state_at(

@@ -14,8 +14,8 @@ ROWS = (
     {"_shadow", "_version", "errors", "segments"},
     {"capture", "wire"},
     {"tcp", "flows"},  # one row: the facts are what they meet in
-    {"dataframes", "expression", "findings", "selection", "sockets"},
-    {"analysis", "engine", "ladder", "report"},
+    {"bulk", "dataframes", "expression", "findings", "selection", "sockets"},
+    {"analysis", "engine", "flow", "ladder", "report", "rereading"},
     {"live"},
     {"cli"},
     {"__init__", "__main__"},
@@ -25,7 +25,7 @@ STRANGERS = ({"capture", "wire"}, {"tcp", "capture"}, {"tcp", "wire"}, {"flows",
 #: libraries whose import costs more than starting Python
 HEAVY = {"dpkt", "lz4", "numpy", "pandas", "psutil", "pyarrow", "rich", "scapy", "shtab", "zstandard"}
 #: modules that only a function imports, and that exist for the sake of such a library
-HEAVY_HOMES = {"dataframes.py", "parquet.py"}
+HEAVY_HOMES = {"bulk.py", "dataframes.py", "parquet.py"}
 
 PACKAGE = Path(str(importlib.util.find_spec("analyzer").origin)).parent  # type: ignore[union-attr]
 MODULES = sorted(PACKAGE.rglob("*.py"))

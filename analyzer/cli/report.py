@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     from analyzer.cli.work import analyze
 
     analysis = analyze(args, say_damage=False)
-    analysis.findings  # noqa: B018  # made before anything is written
+    analysis.found  # noqa: B018  # made before anything is written
     reporter = import_module(f"analyzer.report.{'document' if args.json else 'text'}")
     with text_output(args.output, args.captures) as out:
         reporter.write(out, analysis)

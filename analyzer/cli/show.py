@@ -66,8 +66,10 @@ def _captures_and_flow(captures: list[str], flow: str) -> tuple[list[str], str]:
 
 def wanted_row(table: FlowTable, text: str, again: Any, options: Options) -> int:
     """The row that FLOW names. Raises UsageError where none does, or several."""
+    from analyzer.selection import row_of
+
     if text.isdecimal():
-        return _row_of_number(table, int(text))
+        return row_of(table, int(text))
     words = text.split()
     if len(words) == 2 and words[0] == "frame" and words[1].isdecimal():
         from analyzer.ladder import row_of_frame
@@ -77,16 +79,6 @@ def wanted_row(table: FlowTable, text: str, again: Any, options: Options) -> int
             raise UsageError(f"packet {words[1]} of the capture belongs to no TCP connection")
         return row
     return _row_of_ends(table, text)
-
-
-def _row_of_number(table: FlowTable, number: int) -> int:
-    numbers = table.raw("number")
-    for row in range(len(table)):
-        if numbers[row] == number:
-            return row
-    if not len(table):
-        raise UsageError(f"there is no flow {number}: the capture holds no TCP connection")
-    raise UsageError(f"there is no flow {number}: they are numbered {numbers[0]} to {numbers[-1]}")
 
 
 def _row_of_ends(table: FlowTable, text: str) -> int:

@@ -70,7 +70,7 @@ def _at(out: TextIO, args: argparse.Namespace, analysis: Analysis) -> None:
     from analyzer.report import states
 
     at_ns = analysis.table.end_ns if args.at_ns is None else args.at_ns
-    sockets = _selected(analysis.states(at_ns, args.host), args, analysis)
+    sockets = _selected(analysis.sockets(at_ns, args.host), args, analysis)
     _say_when(at_ns, analysis)
     if args.json:
         _json(out, states.document(sockets, at_ns, args.host, listed=args.sockets))

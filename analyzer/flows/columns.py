@@ -213,7 +213,8 @@ class Column(NamedTuple):
     """One column: its name, its type, what it says, and its value for a row of a table.
 
     `kind`: "int", "text", "bool", "category" (text out of `words`), "time" (ns since the epoch) or "span" (ns).
-    `nullable`: the value may be None. `fact`: the raw fact it equals, where it is one.
+    `nullable`: the value may be None. `fact`: the raw fact it equals, where it is one. `facts`: the raw facts that it
+    follows from alone, so that flows alike in them are alike in it; empty where it takes more.
     """
 
     name: str
@@ -223,10 +224,24 @@ class Column(NamedTuple):
     words: tuple[str, ...] = ()
     nullable: bool = False
     fact: str | None = None
+    facts: tuple[str, ...] = ()
+
+
+#: what `close` follows from; an acknowledgment in doubt at the end of the capture does not count
+_CLOSE: dict[str, Any] = {"facts": ("bits", "o_fins", "r_fins", "o_doubt_until_ns", "r_doubt_until_ns")}
 
 
 def _raw(name: str, kind: str, fact: str, doc: str) -> Column:
-    return Column(name, kind, doc, _fact(fact), fact=fact)
+    return Column(name, kind, doc, _fact(fact), fact=fact, facts=(fact,))
+
+
+def _of(*facts: str) -> dict[str, Any]:
+    """Keyword of a column that follows from these facts alone."""
+    return {"facts": facts}
+
+
+def _ends(name: str) -> dict[str, Any]:
+    return _of(f"o_{name}", f"r_{name}")
 
 
 def _both(name: str, fact: str, doc: str) -> Iterator[Column]:
@@ -236,13 +251,21 @@ def _both(name: str, fact: str, doc: str) -> Iterator[Column]:
 
 def _options() -> Iterator[Column]:
     for who, end in (("originator", "o_"), ("responder", "r_")):
-        yield Column(f"{who}_mss", "int", f"MSS in the {who}'s SYN", _syn_value(end, "mss", s.OPT_MSS), nullable=True)
+        yield Column(
+            f"{who}_mss",
+            "int",
+            f"MSS in the {who}'s SYN",
+            _syn_value(end, "mss", s.OPT_MSS),
+            nullable=True,
+            **_of(end + "options", end + "mss"),
+        )
         yield Column(
             f"{who}_window_scale",
             "int",
             f"window scale in the {who}'s SYN (the shift)",
             _syn_value(end, "wscale", s.OPT_WSCALE),
             nullable=True,
+            **_of(end + "options", end + "wscale"),
         )
         for name, bit in (
             ("sack_permitted", s.OPT_SACK_PERMITTED),
@@ -256,6 +279,7 @@ def _options() -> Iterator[Column]:
                 f"option in the {who}'s SYN: {name.replace('_', ' ')}",
                 _syn_option(end, bit),
                 nullable=True,
+                **_of(end + "options", end + "syn_flags"),
             )
         yield Column(
             f"{who}_ecn",
@@ -263,6 +287,7 @@ def _options() -> Iterator[Column]:
             f"the {who}'s SYN sets up ECN (RFC 3168)",
             _ecn_originator if end == "o_" else _ecn_responder,
             nullable=True,
+            **_of(end + "syn_flags"),
         )
 
 
@@ -278,6 +303,7 @@ COLUMNS: tuple[Column, ...] = (
         "what tells who the originator is",
         _word(DIRECTION_BASES, "direction_basis"),
         DIRECTION_BASES,
+        **_of("direction_basis"),
     ),
     Column("community_id", "text", "Community ID v1: the join key to Zeek, Suricata and Arkime", _community),
     Column(
@@ -285,15 +311,16 @@ COLUMNS: tuple[Column, ...] = (
         "text",
         "the VLAN or tunnel that keeps this 4-tuple apart, with --by-vlan or --by-tunnel",
         lambda table, row: table.scopes[table.fact(row, "scope")] if table.fact(row, "scope") else "",
+        **_of("scope"),
     ),
     _raw("first_ns", "time", "first_ns", "time of the first packet"),
     _raw("last_ns", "time", "last_ns", "time of the latest packet"),
     _raw("first_packet", "int", "first_packet", "its number, as Wireshark's frame.number"),
     _raw("last_packet", "int", "last_packet", "number of the last packet"),
-    Column("handshake", "category", "what became of the handshake", handshake, verdict.HANDSHAKES),
-    Column("close", "category", "what became of the connection after it", close, verdict.CLOSES),
-    Column("closed_by", "category", "whose FIN came first", _word(WHO, "closed_by"), WHO),
-    Column("reset_by", "category", "whose RST ended it", _word(WHO, "reset_by"), WHO),
+    Column("handshake", "category", "what became of the handshake", handshake, verdict.HANDSHAKES, **_of("bits")),
+    Column("close", "category", "what became of the connection after it", close, verdict.CLOSES, **_CLOSE),
+    Column("closed_by", "category", "whose FIN came first", _word(WHO, "closed_by"), WHO, **_of("closed_by")),
+    Column("reset_by", "category", "whose RST ended it", _word(WHO, "reset_by"), WHO, **_of("reset_by")),
     Column(
         "originator_state",
         "category",
@@ -317,30 +344,35 @@ COLUMNS: tuple[Column, ...] = (
         "bool",
         "data, or an ACK of data, from the responder proves that it got the ACK",
         _bit(f.CONFIRMED),
+        **_of("bits"),
     ),
     Column(
         "syn_count",
         "int",
         "SYN segments captured, copies included",
         _sum("syns"),
+        **_ends("syns"),
     ),
     Column(
         "syn_retransmissions",
         "int",
         "SYN retransmissions, copies left out",
         _sum("syn_retransmissions"),
+        **_ends("syn_retransmissions"),
     ),
     Column(
         "synack_count",
         "int",
         "SYN+ACK segments captured, copies included",
         _sum("synacks"),
+        **_ends("synacks"),
     ),
     Column(
         "synack_retransmissions",
         "int",
         "SYN+ACK retransmissions, copies left out",
         _sum("synack_retransmissions"),
+        **_ends("synack_retransmissions"),
     ),
     Column(
         "synack_cause",
@@ -348,12 +380,14 @@ COLUMNS: tuple[Column, ...] = (
         "why the SYN+ACK was sent again",
         _synack_cause,
         ("", *(word for _, word in SYNACK_CAUSES)),
+        **_of("synack_cause"),
     ),
     Column(
         "capture_duplicates",
         "int",
         "segments that the capture holds more than once",
         _sum("duplicates"),
+        **_ends("duplicates"),
     ),
     Column(
         "half_closed_ns",
@@ -378,6 +412,7 @@ COLUMNS: tuple[Column, ...] = (
         "int",
         "RST segments that their receiver ignores (RFC 5961)",
         _sum("rejected_rsts"),
+        **_ends("rejected_rsts"),
     ),
     Column("directions_seen", "category", "whose segments were captured", _directions, WHO[1:]),
     Column(
@@ -385,25 +420,38 @@ COLUMNS: tuple[Column, ...] = (
         "bool",
         "neither SYN nor SYN+ACK is in the capture",
         lambda table, row: not table.fact(row, "bits") & (f.SYN_SEEN | f.SYNACK_SEEN),
+        **_of("bits"),
     ),
     Column(
         "missing_segments",
         "int",
         "runs of data that were sent and not captured",
         _sum("missing"),
+        **_ends("missing"),
     ),
-    Column("reused", "bool", "an earlier connection of the same 4-tuple is in the capture", _bit(f.REUSED)),
-    Column("replaced", "bool", "a new connection began on its ports while it lived", _bit(f.REPLACED)),
-    Column("challenge_ack", "bool", "its SYN was first answered by an ACK of an older connection", _bit(f.CHALLENGED)),
-    Column("simultaneous_open", "bool", "both ends sent a SYN (RFC 9293 3.5)", _bit(f.SIMULTANEOUS_OPEN)),
-    Column("syn_data", "bool", "its SYN carried data (fast open, RFC 7413)", _bit(f.FAST_OPEN)),
-    Column("evicted", "bool", "left the tracker because a bound was reached", _bit(f.EVICTED)),
+    Column(
+        "reused", "bool", "an earlier connection of the same 4-tuple is in the capture", _bit(f.REUSED), **_of("bits")
+    ),
+    Column("replaced", "bool", "a new connection began on its ports while it lived", _bit(f.REPLACED), **_of("bits")),
+    Column(
+        "challenge_ack",
+        "bool",
+        "its SYN was first answered by an ACK of an older connection",
+        _bit(f.CHALLENGED),
+        **_of("bits"),
+    ),
+    Column(
+        "simultaneous_open", "bool", "both ends sent a SYN (RFC 9293 3.5)", _bit(f.SIMULTANEOUS_OPEN), **_of("bits")
+    ),
+    Column("syn_data", "bool", "its SYN carried data (fast open, RFC 7413)", _bit(f.FAST_OPEN), **_of("bits")),
+    Column("evicted", "bool", "left the tracker because a bound was reached", _bit(f.EVICTED), **_of("bits")),
     Column(
         "icmp_type",
         "int",
         "type of the ICMP error that quoted its SYN",
         lambda table, row: table.fact(row, "icmp") >> 8 if table.fact(row, "icmp") else None,
         nullable=True,
+        **_of("icmp"),
     ),
     Column(
         "icmp_code",
@@ -411,6 +459,7 @@ COLUMNS: tuple[Column, ...] = (
         "its code",
         lambda table, row: table.fact(row, "icmp") & 0xFF if table.fact(row, "icmp") else None,
         nullable=True,
+        **_of("icmp"),
     ),
     Column("icmp_sender", "text", "who sent it", _icmp_sender, nullable=True),
     *_options(),

@@ -56,7 +56,7 @@ class Following:
         self.look = look
         self.states.append((look.at_ns, look.states))
         events: list[dict[str, Any]] = []
-        for change in self.findings.look(look.analysis.findings, look.at_ns):
+        for change in self.findings.look(look.analysis.found, look.at_ns):
             self.past.append(change)
             events.append(finding_event(change))
         rows, others = self._endings.look(look.analysis.table)

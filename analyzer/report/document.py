@@ -60,7 +60,7 @@ def _head(analysis: Analysis) -> dict[str, Any]:
     return {
         "capture": analysis.capture,
         "summary": summary(analysis),
-        "findings": [finding._asdict() for finding in analysis.findings],
+        "findings": [finding._asdict() for finding in analysis.found],
     }
 
 

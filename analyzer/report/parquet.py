@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from analyzer.errors import OutputError
+from analyzer.flows.columns import NAMES
 from analyzer.flows.table import FlowTable
 
 try:
@@ -21,15 +22,20 @@ except ModuleNotFoundError:
 GROUP = 100_000
 
 
-def write(out: BinaryIO, table: FlowTable, rows: Sequence[int], names: Sequence[str]) -> None:
-    """Write the flows in `rows`."""
+def arrow(table: FlowTable, rows: Sequence[int], names: Sequence[str] = NAMES) -> pyarrow.Table:
+    """The flows in `rows` as a table of pyarrow."""
     from analyzer.dataframes import frame
 
+    data = frame(table, rows, names)
+    data = (data.reset_index() if "flow" in names else data.reset_index(drop=True))[list(names)]
+    return pyarrow.Table.from_pandas(data, preserve_index=False)
+
+
+def write(out: BinaryIO, table: FlowTable, rows: Sequence[int], names: Sequence[str]) -> None:
+    """Write the flows in `rows`."""
     writer = None
     for start in range(0, max(len(rows), 1), GROUP):
-        data = frame(table, rows[start : start + GROUP], names)
-        data = (data.reset_index() if "flow" in names else data.reset_index(drop=True))[list(names)]
-        group = pyarrow.Table.from_pandas(data, preserve_index=False)
+        group = arrow(table, rows[start : start + GROUP], names)
         writer = writer or pyarrow.parquet.ParquetWriter(out, group.schema)
         writer.write_table(group)
     if writer is not None:

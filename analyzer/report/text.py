@@ -57,7 +57,7 @@ def _lines(analysis: Analysis, style: Style, width: int, table_width: int | None
     if not analysis.rows:
         yield "No connection matches what the report was narrowed down to."
         return
-    lists, findings, files = analysis.lists, analysis.findings, _named(analysis)
+    lists, findings, files = analysis.lists, analysis.found, _named(analysis)
     wrong = [finding for finding in findings if finding.severity in _WRONG]
     noted = [finding for finding in findings if finding.severity not in _WRONG]
     if not wrong and not lists.incomplete_handshakes and not lists.half_closed and not lists.synack_retransmissions:
