@@ -78,6 +78,14 @@ def _fail_skip(report: Any) -> None:
             report.longrepr = f"CI must not skip: {reason}"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Workers of `pytest -n` take whole files, and one of them everything that asks for the kernel laboratory."""
+    for item in items:
+        group = "kernel laboratory" if "lab" in getattr(item, "fixturenames", ()) else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Iterator[None]:
     """With HANDSHAKE_CI set, a skip that nothing excuses is a failure."""

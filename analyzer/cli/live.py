@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     finally:
         watch.stop()
         gc.enable()
-    if args.json or not sys.stdout.isatty():
+    if _as_lines(args):
         _summary(watch, args)
     else:
         from analyzer.report import text
@@ -146,7 +146,18 @@ def _follow(watch: Watch, args: argparse.Namespace) -> None:
     from analyzer.live.following import Following
 
     following = Following(watch, timers=arguments.timers_of(args))
-    _lines(following, args.interval / SECOND_NS)
+    if _as_lines(args):
+        _lines(following, args.interval / SECOND_NS)
+        return
+    from analyzer.live.view import show
+
+    title = f"handshake live {args.interface}" + (f" · {args.filter}" if args.filter else "")
+    show(watch, following, args.interval / SECOND_NS, title, lambda: ({}, ()))
+
+
+def _as_lines(args: argparse.Namespace) -> bool:
+    """Whether the output is for programs."""
+    return bool(args.json) or not sys.stdout.isatty()
 
 
 def _lines(following: Following, interval: float) -> None:

@@ -1,0 +1,344 @@
+"""The full-screen view of a live capture: keys in, pictures out.
+
+Owns the terminal while it lasts, and gives it back as it was. Pictures are `screen`'s; rich draws them, because it
+knows colours, sizes and wide characters and is there anyway, and a view of lines needs no more than that. Looks are
+taken in a thread of their own, so that keys are answered while one is under way.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import signal
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from analyzer.live import packets, screen
+from analyzer.live.following import Following
+from analyzer.live.lists import LISTS, Shown
+from analyzer.live.screen import Place
+from analyzer.live.watch import Watch
+
+KEYS = {
+    b"\x1b[A": "up",
+    b"\x1b[B": "down",
+    b"\x1b[C": "right",
+    b"\x1b[D": "left",
+    b"\x1bOA": "up",
+    b"\x1bOB": "down",
+    b"\x1bOC": "right",
+    b"\x1bOD": "left",
+    b"\x1b[5~": "page up",
+    b"\x1b[6~": "page down",
+    b"\x1b[H": "home",
+    b"\x1b[F": "end",
+    b"\x1b[1~": "home",
+    b"\x1b[4~": "end",
+    b"\x1b": "escape",
+    b"\r": "enter",
+    b"\n": "enter",
+    b"\t": "tab",
+    b"\x7f": "backspace",
+    b"\b": "backspace",
+}
+REDRAW_S = 1.0  # the clock moves, packets or not
+SWITCH_S = 0.002  # the threads' turns: shorter than the usual 5 ms, so that a key does not wait for three of them
+MAX_FILTER = 60
+_MOVES = {"up": -1, "k": -1, "down": 1, "j": 1}
+_SIDEWAYS = 20
+
+
+def show(watch: Watch, following: Following, interval: float, title: str, extra: Callable[[], tuple[Any, Any]]) -> None:
+    """Show the capture until the reader ends it, or it ends itself. `extra` gives owners and differences.
+
+    Raises what went wrong in the capture or in looking at it.
+    """
+    view = _View(watch, following, interval, title, extra)
+    switch = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
+    try:
+        with _terminal() as wake:
+            view.run(wake)
+    finally:
+        sys.setswitchinterval(switch)
+        view.close()
+
+
+@contextmanager
+def _terminal() -> Iterator[int]:
+    """The terminal giving keys one by one and unseen; a descriptor that a change of its size makes readable."""
+    out, into = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    resized = signal.signal(signal.SIGWINCH, lambda *_: None)
+    before = signal.set_wakeup_fd(into, warn_on_full_buffer=False)
+    keyboard = sys.stdin.fileno() if sys.stdin.isatty() else None
+    kept = None if keyboard is None else termios.tcgetattr(keyboard)
+    try:
+        if keyboard is not None and kept is not None:
+            mode = termios.tcgetattr(keyboard)
+            mode[3] &= ~(termios.ICANON | termios.ECHO)
+            mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
+            mode[6][termios.VSUSP] = b"\0"  # stopped, it would leave the terminal as it is now
+            termios.tcsetattr(keyboard, termios.TCSADRAIN, mode)
+        yield out
+    finally:
+        if keyboard is not None and kept is not None:
+            termios.tcsetattr(keyboard, termios.TCSADRAIN, kept)
+        signal.set_wakeup_fd(before)
+        signal.signal(signal.SIGWINCH, resized)
+        os.close(out)
+        os.close(into)
+
+
+class _View:
+    def __init__(
+        self, watch: Watch, following: Following, interval: float, title: str, extra: Callable[[], tuple[Any, Any]]
+    ) -> None:
+        from rich.console import Console
+
+        self._watch = watch
+        self._following = following
+        self._interval = interval
+        self._extra = extra
+        self._console = Console(highlight=False, soft_wrap=False)
+        self._latest = Shown(None, (), (), (), (), {}, ())
+        self._place = Place(self._latest, title)
+        self._failed: BaseException | None = None
+        self._ending = threading.Event()
+        self._news, self._tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._looker = threading.Thread(target=self._look, name="handshake-look", daemon=True)
+        self._opened: packets.Ends | None = None
+
+    def run(self, wake: int) -> None:
+        """Until `q`, or the end of the capture."""
+        self._looker.start()
+        keyboard = [sys.stdin.fileno()] if sys.stdin.isatty() else []
+        waiting = [*keyboard, wake, self._news]
+        with self._console.screen(hide_cursor=True) as drawing:
+            while self._watch.running or self._place.paused:
+                self._draw(drawing)
+                ready = select.select(waiting, [], [], REDRAW_S)[0]
+                for descriptor in ready:
+                    data = os.read(descriptor, 4096)
+                    if descriptor in keyboard:
+                        if not data:
+                            return  # the terminal is gone
+                        for key in split_keys(data):
+                            if not self._key(key):
+                                return
+                if self._failed is not None:
+                    raise self._failed
+                if not self._place.paused:
+                    self._place = self._place._replace(shown=self._latest)
+
+    def close(self) -> None:
+        self._ending.set()
+        if self._looker.is_alive():
+            self._looker.join()
+
+    def _look(self) -> None:
+        """The thread that looks; what goes wrong in it is raised by `run`."""
+        try:
+            while not self._ending.is_set():
+                began = time.monotonic()
+                self._following.step()
+                owners, differences = self._extra()
+                seen = self._following
+                self._latest = Shown(
+                    seen.look,
+                    tuple(seen.pulses),
+                    tuple(seen.states),
+                    tuple(seen.findings.present),
+                    tuple(seen.past),
+                    owners,
+                    differences,
+                )
+                os.write(self._tell, b"\0")
+                self._ending.wait(max(self._interval - (time.monotonic() - began), 0.01))
+        except BaseException as error:
+            self._failed = error
+            os.write(self._tell, b"\0")
+
+    def _draw(self, drawing: Any) -> None:
+        from rich.console import Group
+
+        size = self._console.size
+        place = self._place._replace(memory=_resident())
+        drawing.update(Group(*screen.lines(place, size.width, size.height)))
+
+    # --- keys -----------------------------------------------------------------------------------------------------
+
+    def _key(self, key: str) -> bool:
+        """Do what a key says; False ends the view."""
+        place = self._place._replace(message="")
+        self._place = place
+        if place.typing:
+            self._typed(key)
+        elif key == "q":
+            return False
+        elif key == "p":
+            self._place = place._replace(paused=not place.paused)
+        elif key == "w":
+            self._save()
+        elif place.page is not None:
+            self._paged(key)
+        elif key in "123456" and len(key) == 1:
+            self._place = place._replace(list=int(key) - 1, cursor=0, sort=None, backward=False)
+        elif key == "tab":
+            self._place = place._replace(list=(place.list + 1) % len(LISTS), cursor=0, sort=None, backward=False)
+        elif key in ("?", "h"):
+            self._place = place._replace(page=("Keys", tuple(screen.HELP.splitlines())), top=0, left=0)
+        elif key == "s":
+            columns = len(LISTS[place.list].headings)
+            sort = 0 if place.sort is None else place.sort + 1
+            self._place = place._replace(sort=sort if sort < columns else None)
+        elif key == "S":
+            self._place = place._replace(backward=not place.backward)
+        elif key == "/":
+            self._place = place._replace(typing=True, filter="", cursor=0)
+        elif key == "escape":
+            self._place = place._replace(filter="", cursor=0)
+        elif key == "enter":
+            self._open()
+        else:
+            self._move(key)
+        return True
+
+    def _typed(self, key: str) -> None:
+        place = self._place
+        if key == "enter":
+            self._place = place._replace(typing=False)
+        elif key == "escape":
+            self._place = place._replace(typing=False, filter="")
+        elif key == "backspace":
+            self._place = place._replace(filter=place.filter[:-1])
+        elif len(key) == 1 and key.isprintable() and len(place.filter) < MAX_FILTER:
+            self._place = place._replace(filter=place.filter + key)
+
+    def _move(self, key: str) -> None:
+        place, count = self._place, len(screen.entries(self._place))
+        room = max(self._console.size.height - 20, 1)
+        moves = {**_MOVES, "page up": -room, "page down": room, "home": -count, "end": count}
+        cursor = min(max(min(place.cursor, count - 1) + moves.get(key, 0), 0), max(count - 1, 0))
+        self._place = place._replace(cursor=cursor)
+
+    def _paged(self, key: str) -> None:
+        place = self._place
+        assert place.page is not None
+        if key in ("escape", "?", "h", "enter", "backspace"):
+            self._opened = None
+            self._place = place._replace(page=None)
+            return
+        count, room = len(place.page[1]), self._console.size.height - 2
+        moves = {**_MOVES, "page up": -room, "page down": room, "home": -count, "end": count}
+        top = min(max(place.top + moves.get(key, 0), 0), max(count - room, 0))
+        left = max(place.left + {"left": -_SIDEWAYS, "right": _SIDEWAYS}.get(key, 0), 0)
+        self._place = place._replace(top=top, left=left)
+
+    def _open(self) -> None:
+        """What the cursor is on: a ladder, a finding, or a listener's flows."""
+        place = self._place
+        found = screen.entries(place)
+        if not found:
+            return
+        one = found[min(place.cursor, len(found) - 1)]
+        if one.finding is not None:
+            page = screen.finding_page(one.finding, self._console.size.width)
+            self._place = place._replace(page=page, top=0, left=0)
+        elif one.row is None:
+            self._place = place._replace(list=1, cursor=0, sort=None, backward=False, filter=one.place)
+        else:
+            self._open_flow(one.row)
+
+    def _open_flow(self, row: int) -> None:
+        from analyzer.report import ladder
+
+        assert self._place.shown.look is not None
+        ends = packets.ends_of(self._place.shown.look.analysis.table, row)
+        given = packets.ladder_of(self._capture(ends), self._watch.options)
+        if given is None:
+            self._place = self._place._replace(message="its packets are no longer held")
+            return
+        out = io.StringIO()
+        ladder.write(out, *given, everything=False)
+        title, *rest = out.getvalue().splitlines()
+        self._opened = ends
+        self._place = self._place._replace(page=(title, tuple(rest)), top=0, left=0)
+
+    def _capture(self, ends: packets.Ends) -> bytes:
+        recent = self._watch.ask(lambda watch: list(watch.recent))
+        return packets.capture_of(recent, self._watch.source, ends, self._watch.options)
+
+    def _save(self) -> None:
+        """The packets of the flow that is open, or that the cursor is on, to a file of a new name."""
+        ends = self._opened
+        place = self._place
+        if ends is None and place.page is None and place.shown.look is not None:
+            found = screen.entries(place)
+            row = found[min(place.cursor, len(found) - 1)].row if found else None
+            ends = None if row is None else packets.ends_of(place.shown.look.analysis.table, row)
+        if ends is None:
+            self._place = place._replace(message="no connection is chosen")
+            return
+        data = self._capture(ends)
+        try:
+            name = _new_file(data, ends)
+            self._place = place._replace(message=f"written: {name}")
+        except OSError as error:
+            self._place = place._replace(message=f"cannot be written: {error.strerror}")
+
+
+def _new_file(data: bytes, ends: packets.Ends) -> str:
+    """Write to a file that was not there; its name."""
+    number = 1
+    while True:
+        name = f"flow-{ends.o_port}-{ends.r_port}-{number}.pcapng"
+        try:
+            with open(name, "xb") as file:
+                file.write(data)
+            return name
+        except FileExistsError:
+            number += 1
+
+
+def split_keys(data: bytes) -> Iterator[str]:
+    """Keys as names or characters, from what a terminal sent at once."""
+    at = 0
+    while at < len(data):
+        known = next((sequence for sequence in _BY_LENGTH if data.startswith(sequence, at)), None)
+        if known == b"\x1b" and data[at + 1 : at + 2] in (b"[", b"O"):
+            at += 2  # a sequence that means nothing here: over to its last byte
+            while at < len(data) and not 0x40 <= data[at] <= 0x7E:
+                at += 1
+            at += 1
+        elif known is not None:
+            yield KEYS[known]
+            at += len(known)
+        else:
+            size = next((n for n in range(1, 5) if _is_character(data[at : at + n])), 1)
+            yield data[at : at + size].decode("utf-8", "replace")
+            at += size
+
+
+def _is_character(data: bytes) -> bool:
+    try:
+        return len(data.decode()) == 1
+    except UnicodeDecodeError:
+        return False
+
+
+_BY_LENGTH = sorted(KEYS, key=len, reverse=True)
+
+
+def _resident() -> int:
+    """Bytes of memory that this process takes."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0

@@ -1,0 +1,229 @@
+"""The view as a person sees it: in a terminal of its own, every key, any size, and what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pcaps_cases
+import pytest
+from live.terminal import Terminal, terminal
+from live.wire import Wire, finish, frames_of
+
+import analyzer
+
+INCIDENT = pcaps_cases.PCAPS / "incident" / "incident.pcap"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("view")
+
+
+@pytest.fixture
+def view(running: Terminal) -> Terminal:
+    """The view as it began: no page, no filter, the first list."""
+    running.resize(80, 24)
+    running.keys("Escape")
+    running.keys("Escape", "1")
+    running.until(lambda text: "attempts" in text)
+    return running
+
+
+@pytest.fixture(scope="module")
+def running(wire: Wire, folder: Path) -> Iterator[Terminal]:
+    """The view of an interface on which the incident has just passed."""
+    if shutil.which("tmux") is None:
+        pytest.skip("needs tmux")
+    number = wire.cable()
+    with terminal(f"handshake{os.getpid()}", str(folder)) as made:
+        begin(wire, made, f"n{number}")
+        finish(wire.replay(number, INCIDENT, "-t"))
+        made.until(lambda text: "accept queue overflows" in text or "its accept qu" in text)
+        yield made
+
+
+def begin(wire: Wire, made: Terminal, interface: str, *options: str) -> None:
+    inside = ("ip", "netns", "exec", wire.near.namespace)
+    made.run(*inside, sys.executable, "-m", "analyzer", "live", interface, *options)
+    made.until(lambda text: "0 flows of 0" in text)
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of the list in sight."""
+    rows = text.splitlines()
+    return [row for row in rows[next(at for at, row in enumerate(rows) if "1 listeners" in row) + 1 : -1] if row]
+
+
+def whole(text: str) -> bool:
+    """Whether it is a picture from its first line to its last."""
+    return text.startswith("handshake live") and "1 listeners" in text and "q end" in text.splitlines()[-1]
+
+
+def chosen(text: str) -> str:
+    """The first cell of the line that the cursor is on."""
+    (line,) = [line for line in text.splitlines() if line.startswith("▶")]
+    return line.split()[1]
+
+
+def test_at_a_glance(view: Terminal) -> None:
+    """States, failures and findings of the incident, as its own answer has them."""
+    text = view.until(lambda text: "CLOSE_WAIT         32" in text and "334 flows of 334" in text)
+    assert "3,452 packets" in text
+    assert "0 dropped" in text
+    assert "critical" in text
+    assert "198.51.100.20:8080 ignores finished handshakes" in text
+    words = " ".join(text.split())
+    assert "refused 22" in words
+    assert "unanswered 9" in words
+    assert len(text.splitlines()) <= 24
+
+
+def test_the_numbered_lists_and_tab(view: Terminal) -> None:
+    for key, heading in (
+        ("2", "verdict"),
+        ("3", "closed by"),
+        ("4", "cause"),
+        ("5", "severity"),
+        ("6", "lasted"),
+        ("1", "attempts"),
+        ("Tab", "verdict"),
+    ):
+        view.keys(key)
+        view.until(lambda text, heading=heading: heading in lines_of(text)[0])
+
+
+def test_moving_sorting_and_turning_round(view: Terminal) -> None:
+    view.keys("2")
+    first = chosen(view.until(lambda text: "verdict" in lines_of(text)[0]))
+    for key, back in (("Down", "Up"), ("j", "k"), ("PageDown", "PageUp"), ("End", "Home")):
+        view.keys(key)
+        view.until(lambda text: chosen(text) != first)
+        view.keys(back)
+        view.until(lambda text: chosen(text) == first)
+    view.keys("s")
+    view.until(lambda text: "flow▲" in lines_of(text)[0])
+    lowest = int(chosen(view.text()))
+    view.keys("S")
+    highest = int(chosen(view.until(lambda text: "flow▼" in lines_of(text)[0])))
+    assert lowest < highest
+    view.keys("S", "1")
+
+
+def test_a_filter_keeps_what_it_names(view: Terminal) -> None:
+    view.keys("2", "/")
+    view.type("refused")
+    view.until(lambda text: "/refused" in text)
+    view.keys("BSpace", "d", "Enter")
+    text = view.until(lambda text: "filter 'refused'" in text)
+    assert all("refused" in line for line in lines_of(text)[1:] if line.strip() and "q end" not in line)
+    view.keys("Escape")
+    view.until(lambda text: "filter 'refused'" not in text)
+    view.keys("/")
+    view.type("never-there")
+    view.until(lambda text: "nothing with 'never-there'" in text)
+    view.keys("Escape")
+
+
+def test_a_listener_leads_to_its_connections_a_connection_to_its_ladder_and_its_packets(
+    view: Terminal, folder: Path
+) -> None:
+    view.keys("1", "Enter")
+    view.until(lambda text: "filter '198.51.100.20:9090'" in text)
+    view.keys("Escape", "2", "/")
+    view.type("ack_ignored")
+    view.keys("Enter", "Enter")
+    text = view.until(lambda text: "Flags [S]" in text)
+    assert "handshake ack ignored" in text
+    assert "SYN_SENT" in text
+    view.keys("Right")
+    view.until(lambda text: "Flags [S], seq" in text)
+    view.keys("Left", "Down", "Up", "w")
+    text = view.until(lambda text: "written: flow-" in text)
+    name = text.partition("written: ")[2].split()[0]
+    (flow,) = analyzer.read(folder / name).flows.itertuples()
+    assert flow.handshake == "ack_ignored"
+    original = frames_of(INCIDENT)
+    assert all(frame in original for frame in frames_of(folder / name))
+    view.keys("Escape")
+    view.until(lambda text: "1 listeners" in text)
+    view.keys("Escape", "1", "w")
+    view.until(lambda text: "no connection is chosen" in text)
+
+
+def test_a_finding_opens_whole(view: Terminal) -> None:
+    view.keys("5", "Enter")
+    text = view.until(lambda text: "confirm:" in text or "more lines" in text)
+    assert "do:" in text
+    view.keys("Escape", "1")
+    view.until(lambda text: "attempts" in text)
+
+
+def test_help_and_back(view: Terminal) -> None:
+    view.keys("?")
+    text = view.until(lambda text: "Ctrl-C" in text)
+    assert "save the packets" in text
+    view.keys("?")
+    view.until(lambda text: "1 listeners" in text)
+
+
+def test_a_pause_holds_the_picture(view: Terminal) -> None:
+    view.keys("p")
+    text = view.until(lambda text: "PAUSED" in text)
+    clock = text.split(" UTC")[0][-8:]
+    view.resize(90, 26)
+    assert clock in view.until(lambda text: "PAUSED" in text and "findings" in text)
+    view.resize(80, 24)
+    view.keys("p")
+    view.until(lambda text: "PAUSED" not in text and clock not in text)
+
+
+@pytest.mark.parametrize(("width", "height"), [(200, 60), (80, 24), (60, 16), (40, 10)])
+def test_it_fits_any_terminal(view: Terminal, width: int, height: int) -> None:
+    view.resize(width, height)
+    if width < 60:
+        view.until(lambda text: "too small: 40×10" in text)
+    else:
+        view.until(lambda text: len(text.splitlines()) == height and whole(text))
+    view.resize(80, 24)
+    view.until(lambda text: "p pause" in text)
+
+
+def test_what_is_no_key_does_nothing(view: Terminal) -> None:
+    before = lines_of(view.until(whole))
+    view.keys("F5", "x", "M-a", "C-z", "Left", "DC", "2")
+    view.until(lambda text: "verdict" in text)
+    view.keys("1")
+    view.until(lambda text: lines_of(text) == before)
+
+
+def test_ctrl_c_leaves_the_terminal_as_it_was_and_prints_the_report(view: Terminal) -> None:
+    assert view.shown("#{alternate_on} #{cursor_flag}") == "1 0"
+    view.keys("C-c")
+    view.until(prompted)
+    assert view.shown("#{alternate_on} #{cursor_flag}") == "0 1"
+    report = " ".join(view.text("-S", "-500").split())
+    assert "3,452 packets in" in report
+    assert "1. CRITICAL 198.51.100.20:8080 ignores finished handshakes" in report
+    view.run("stty", "-a")
+    settings = " ".join(view.until(lambda text: "icanon" in text).split())
+    assert " icanon" in settings
+    assert " echo " in settings
+    assert "susp = ^Z" in settings
+
+
+def test_q_ends_it_too(wire: Wire, folder: Path) -> None:
+    if shutil.which("tmux") is None:
+        pytest.skip("needs tmux")
+    with terminal(f"handshake{os.getpid()}q", str(folder)) as made:
+        begin(wire, made, f"n{wire.cable()}")
+        made.keys("q")
+        made.until(lambda text: "0 packets" in text and prompted(text))
+
+
+def prompted(text: str) -> bool:
+    """Whether the shell waits for a command again."""
+    return text.rstrip().endswith("\nready$")
