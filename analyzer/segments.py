@@ -38,6 +38,7 @@ OFFLOADED = 1 << 6  # IP total length 0 (or jumbo): the length comes from the fr
 OUTGOING = 1 << 7  # Linux cooked capture says that this host sent it
 HAS_IP_ID = 1 << 8  # IPv4: `ip_id` is what the header says (0 is a legal value)
 CHECKSUM_UNKNOWN = 1 << 9  # cut or fragmented: the checksum could not be verified
+SHORT_FRAME = 1 << 10  # the frame, as it was on the wire, ends with the TCP header; its IP length promises more
 
 # `options`: which TCP options a segment carried
 OPT_MSS = 1 << 0
@@ -74,7 +75,8 @@ COLUMN_TYPES: dict[str, str] = {
     "scope": "I",  # 0, or the number of the VLAN or tunnel that keeps 4-tuples apart, where asked for
 }
 # An ICMP_ERROR row holds the quoted segment: src is who had sent it, seq its sequence number (flags, ack,
-# window, options and payload are 0 where the quotation is too short), `options` is ICMP type << 8 | code,
+# window, options and payload are 0 where the quotation is too short; mark CUT: it ends before the window),
+# `options` is ICMP type << 8 | code,
 # and `icmp_sender[row]` the 16 bytes of the address that complained. mark IPV6 tells ICMPv6 from ICMP.
 
 

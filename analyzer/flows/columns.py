@@ -121,13 +121,6 @@ def _conn_state(table: FlowTable, row: int) -> str:
     )
 
 
-def _completeness(table: FlowTable, row: int) -> int:
-    """Wireshark keeps no completeness for a stream of one segment that is no SYN."""
-    value = table.fact(row, "completeness")
-    lone = table.fact(row, "o_packets") + table.fact(row, "r_packets") == 1
-    return 0 if lone and not value & 1 else value
-
-
 def _filter(table: FlowTable, row: int) -> str:
     family = "ipv6" if table.fact(row, "bits") & f.IPV6 else "ip"
     return (
@@ -471,7 +464,7 @@ COLUMNS: tuple[Column, ...] = (
         ("S0", "S1", "SF", "REJ", "S2", "S3", "RSTO", "RSTR", "RSTOS0", "RSTRH", "SH", "SHR", "OTH"),
     ),
     Column("history", "text", "as Zeek writes it in conn.log", lambda table, row: table.history(row)),
-    Column("completeness", "int", "as Wireshark 4.0 shows it as tcp.completeness", _completeness),
+    _raw("completeness", "int", "completeness", "as Wireshark 4.0 shows it as tcp.completeness"),
     Column("wireshark_filter", "text", "display filter that selects exactly its packets", _filter),
 )
 

@@ -121,6 +121,7 @@ FACTS = (
     "half_bytes",
     "completeness",
     "icmp",  # ICMP type << 8 | code of the error that ended the SYN
+    "opened_packet",  # at which Wireshark opens its stream: the first packet, or an ICMP error that quoted it before
     *(f"o_{name}" for name in _END),
     *(f"r_{name}" for name in _END),
 )

@@ -57,11 +57,12 @@ def shards_of(a_hi: Numbers, a_lo: Numbers, a_port: Numbers, b_hi: Numbers, b_lo
 
 
 def number_flows(facts: FlowFacts, streams: Sequence[int] | array[int]) -> None:
-    """Number the flows of all shards as one tracker would: by first packet, counting the packets `streams` too."""
+    """Number the flows of all shards as one tracker would: by the packet that opened each in Wireshark's eyes, counting
+    the packets `streams` too."""
     import numpy
 
     rows = numpy.frombuffer(facts.rows, dtype=numpy.uint64).reshape(-1, WIDTH)
-    first = rows[:, INDEX["first_packet"]]
-    events = numpy.concatenate([first, numpy.asarray(streams, dtype=numpy.uint64)])
+    opened = rows[:, INDEX["opened_packet"]]
+    events = numpy.concatenate([opened, numpy.asarray(streams, dtype=numpy.uint64)])
     events.sort()
-    rows[:, INDEX["number"]] = numpy.searchsorted(events, first)
+    rows[:, INDEX["number"]] = numpy.searchsorted(events, opened)

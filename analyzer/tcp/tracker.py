@@ -45,6 +45,8 @@ MAX_LOG = 256
 MAX_HISTORY = 256
 #: different histories shared between flows; real traffic has a few hundred
 MAX_INTERNED = 8_192
+#: stream numbers kept for 4-tuples that only ICMP errors have quoted: errors with made-up quotations add one each
+MAX_RESERVED = 65_536
 
 CACHE_SLOTS = 1 << 15  # direct-mapped cache before the dict: 256 KiB of pointers, most packets hit it
 
@@ -64,7 +66,10 @@ _NOT_PLAIN = cython.declare(cython.uint, 0x07)  # SYN, FIN or RST
 _MARK_IPV6 = cython.declare(cython.uint, 1 << 0)
 _MARK_TIMESTAMP = cython.declare(cython.uint, 1 << 1)
 _MARK_BAD_CHECKSUM = cython.declare(cython.uint, 1 << 2)
+_MARK_FRAGMENT = cython.declare(cython.uint, 1 << 3)
+_MARK_CUT = cython.declare(cython.uint, 1 << 5)
 _MARK_IP_ID = cython.declare(cython.uint, 1 << 8)
+_MARK_SHORT_FRAME = cython.declare(cython.uint, 1 << 10)
 _OPT_FAST_OPEN = cython.declare(cython.uint, 1 << 4)
 
 _CLOSED = cython.declare(cython.uint, 0)
@@ -390,12 +395,15 @@ class Flow:
     quick: cython.uchar  # both ends plainly ESTABLISHED: the short way through `feed` is enough
     completeness: cython.uchar
     w_done: cython.uchar  # Wireshark has opened another stream on the 4-tuple
+    w_quoted: cython.uchar  # an ICMP error had opened its stream before its first segment
+    w_quotes: cython.uchar  # what quoted segments add to the completeness
     synack_cause: cython.uchar
     closed_by: cython.uchar  # 0 nobody, 1 a, 2 b, 3 both
     reset_by: cython.uchar
     listed: cython.uchar  # 0 in no list, 1 embryonic, 2 finished
     first_ns: cython.longlong
     last_ns: cython.longlong
+    opened_packet: cython.ulonglong  # at which Wireshark opens its stream: the first, or an ICMP error before
     first_packet: cython.ulonglong
     last_packet: cython.ulonglong
     first_synack_ns: cython.longlong
@@ -468,6 +476,7 @@ class Tracker:
         last_ns = cython.declare(cython.longlong, visibility="readonly")
         streams = cython.declare(object, visibility="readonly")
         _streams = cython.declare(cython.ulonglong)
+        _reserved = cython.declare(dict)
         _live = cython.declare(dict)
         _cache = cython.declare(list)
         _interned = cython.declare(dict)
@@ -501,6 +510,7 @@ class Tracker:
         self.last_ns = 0
         self.streams = array("Q")
         self._streams = 0
+        self._reserved = {}
         self._live = {}
         self._interned = {b"": b""}
         nothing = Flow()
@@ -748,6 +758,9 @@ class Tracker:
             flow.newer = None
             self._presume_ack(flow)
             self._leaving.append(flow)
+        for _, _, opened in self._reserved.values():
+            self.streams.append(opened)
+        self._reserved = {}
         self._live = {}
         self._cache = [self._nothing] * CACHE_SLOTS
         self._embryonic = _empty_list()
@@ -840,8 +853,13 @@ class Tracker:
     def _begin(self, flow: Flow, sender: End, g: Segment) -> cython.void:
         """The flow's first captured segment: its number, and who is taken for the originator."""
         self.flows_seen += 1
-        flow.number = self._streams
-        self._streams += 1
+        if self._reserved and flow.key in self._reserved:
+            flow.number, flow.w_quotes, flow.opened_packet = self._reserved.pop(flow.key)
+            flow.w_quoted = 1
+        else:
+            flow.number = self._streams
+            self._streams += 1
+            flow.opened_packet = g.packet
         flow.first_ns = g.ts
         flow.last_ns = g.ts
         flow.first_packet = g.packet
@@ -942,6 +960,9 @@ class Tracker:
                 if ((g.seq + 1) & _M32) == sender.first_seq:
                     return False
                 return not (receiver.state == _SYN_SENT and sender.bytes == 0)
+            if receiver.has_ack:
+                # What the peer acknowledged before was of another connection, unless the SYN was captured late.
+                return receiver.ack_out != ((g.seq + 1) & _M32)
             return receiver.has_sent and not receiver.has_isn and not sender.has_sent and self._is_over(flow)
         if sender.has_isn and sender.isn == g.seq:
             return False
@@ -1794,8 +1815,12 @@ class Tracker:
         flow: Flow = self._live.get(key)
         if flow is None:
             self.orphan_icmp += 1
+            if not (batch.mark[row] & _MARK_CUT):
+                self._reserve(key, batch.flags[row], batch.packet[row])
             return
         sender: End = flow.a if (flow.a_hi, flow.a_lo, flow.a_port) == source else flow.b
+        if not (batch.mark[row] & _MARK_CUT):
+            self._wireshark_quote(flow, sender, batch.flags[row], batch.seq[row], batch.packet[row])
         if not sender.has_isn or batch.seq[row] != sender.isn:
             self.orphan_icmp += 1
             return
@@ -2192,30 +2217,59 @@ class Tracker:
     @cython.cfunc
     def _wireshark(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.void:
         """tcp.completeness and stream counting as packet-tcp.c 4.0 does them: flags only, nothing validated."""
+        size: cython.uint = g.payload
+        if g.mark & _MARK_SHORT_FRAME or ((g.mark & _MARK_FRAGMENT) and (g.flags & _SYN)):
+            size = 0
         if flow.w_done:
             return
         if (g.flags & 0x12) == 0x02:
-            if sender.w_has_base:
-                if sender.w_base != g.seq:
-                    flow.w_done = 1
-                    self._streams += 1
-                    self.streams.append(g.packet)
-                    return
-            elif g.packet == flow.first_packet:
+            if sender.w_has_base and sender.w_base != g.seq:
+                flow.w_done = 1
+                self._streams += 1
+                self.streams.append(g.packet)
+                return
+            if g.packet == flow.first_packet and not flow.w_quoted:
                 flow.completeness |= _W_SYN
-            if g.payload:
-                flow.completeness |= _W_DATA
-        if not sender.w_has_base:
+                if size and not (flow.bits & _B_REUSED):
+                    flow.completeness |= _W_DATA
+        if not sender.w_has_base or (g.flags & 0x12) == 0x12:
             sender.w_has_base = 1
             sender.w_base = g.seq if g.flags & _SYN else (g.seq - 1) & _M32
-        if (g.flags & 0x12) == 0x12:
-            flow.completeness |= _W_SYNACK
-        elif g.flags & _ACK:
-            flow.completeness |= _W_DATA if g.payload else _W_ACK
-        if (g.flags & 0x11) == 0x11:
-            flow.completeness |= _W_FIN
-        if g.flags & _RST:
-            flow.completeness |= _W_RST
+        if not receiver.w_has_base and g.flags & _ACK:
+            receiver.w_has_base = 1
+            receiver.w_base = (g.ack - 1) & _M32
+        flow.completeness |= _completeness(g.flags, size)
+
+    @cython.cfunc
+    def _wireshark_quote(
+        self, flow: Flow, sender: End, flags: cython.uint, seq: cython.uint, packet: cython.ulonglong
+    ) -> cython.void:
+        """A segment quoted by an ICMP error belongs to its stream like any other, with a payload of unknown size."""
+        if flow.w_done:
+            return
+        if (flags & 0x12) == 0x02 and sender.w_has_base and sender.w_base != seq:
+            flow.w_done = 1
+            self._streams += 1
+            self.streams.append(packet)
+            return
+        flow.w_quotes |= _completeness(flags, 0)
+
+    @cython.cfunc
+    def _reserve(self, key: bytes, flags: cython.uint, packet: cython.ulonglong) -> cython.void:
+        """An ICMP error quotes a 4-tuple not seen: Wireshark opens a stream, whose number waits for a segment."""
+        number: object
+        before: object
+        opened: object
+        quotes: cython.uint = _W_SYN if (flags & 0x12) == 0x02 else _completeness(flags, 0)
+        if key in self._reserved:
+            number, before, opened = self._reserved[key]
+            self._reserved[key] = (number, before | quotes, opened)
+            return
+        if len(self._reserved) >= MAX_RESERVED:
+            number, before, opened = self._reserved.pop(next(iter(self._reserved)))
+            self.streams.append(opened)
+        self._reserved[key] = (self._streams, quotes, packet)
+        self._streams += 1
 
     @cython.cfunc
     def _letter(self, flow: Flow, sender: End, letter: cython.uint) -> cython.void:
@@ -2334,6 +2388,21 @@ def _mixed(hi: cython.ulonglong, lo: cython.ulonglong, port: cython.ulonglong) -
     """One end's part of `sharding.shard_of`."""
     mixed: cython.ulonglong = ((((hi * _K_HI) & _M64) ^ lo) * _K_LO + port * _K_PORT) & _M64
     return mixed ^ (mixed >> 32)
+
+
+@cython.cfunc
+def _completeness(flags: cython.uint, size: cython.uint) -> cython.uint:
+    """What a segment adds to a stream that is there already, in Wireshark's bits."""
+    bits: cython.uint = 0
+    if (flags & 0x12) == 0x12:
+        bits = _W_SYNACK
+    elif flags & _ACK:
+        bits = _W_DATA if size else _W_ACK
+    if (flags & 0x11) == 0x11:
+        bits |= _W_FIN
+    if flags & _RST:
+        bits |= _W_RST
+    return bits
 
 
 @cython.cfunc
@@ -2490,7 +2559,12 @@ def _write_flow(rows: cython.ulonglong[::1], at: cython.Py_ssize_t, flow: Flow) 
     rows[at + 21] = _time(flow.half_start)
     rows[at + 22] = _time(flow.half_end)
     rows[at + 23] = flow.half_bytes
-    rows[at + 24] = flow.completeness
+    complete: cython.uint = flow.completeness
+    if o.packets + r.packets == 1 and not flow.w_quoted:
+        # Of a stream's first segment the first pass notes a SYN only; the second shows what stood there before it.
+        complete = complete & (_W_SYN | _W_DATA) if complete & _W_SYN else 0
+    rows[at + 24] = complete | flow.w_quotes
     rows[at + 25] = flow.icmp
-    at = _write_end(rows, at + 26, o, r)
+    rows[at + 26] = flow.opened_packet
+    at = _write_end(rows, at + 27, o, r)
     _write_end(rows, at, r, o)

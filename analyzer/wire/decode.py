@@ -60,6 +60,7 @@ _MARK_OFFLOADED = cython.declare(cython.uint, _segments.OFFLOADED)
 _MARK_OUTGOING = cython.declare(cython.uint, _segments.OUTGOING)
 _MARK_HAS_IP_ID = cython.declare(cython.uint, _segments.HAS_IP_ID)
 _MARK_CHECKSUM_UNKNOWN = cython.declare(cython.uint, _segments.CHECKSUM_UNKNOWN)
+_MARK_SHORT_FRAME = cython.declare(cython.uint, _segments.SHORT_FRAME)
 _MARK_OF_IP = cython.declare(cython.uint, _segments.IPV6 | _segments.OFFLOADED | _segments.HAS_IP_ID)
 _MARKS_TO_COUNT = cython.declare(
     cython.uint,
@@ -111,6 +112,7 @@ class _Packet:
     pos: cython.Py_ssize_t  # start of the next layer
     cap_end: cython.Py_ssize_t  # end of the captured bytes of the enclosing layer
     wire_end: cython.Py_ssize_t  # where they would have ended, had all been captured
+    frame_end: cython.Py_ssize_t  # the same of the whole frame
     rare: cython.uint  # what stands at pos, where the walk stopped with _RARE (see `layers`)
     tags: cython.int
     vlans: cython.ulonglong  # a guard bit, then 12 bits a tag
@@ -147,7 +149,7 @@ class _Packet:
     sender_lo: cython.ulonglong
 
     def __init__(self) -> None:
-        self.pos = self.cap_end = self.wire_end = self.ip_pos = self.length = 0
+        self.pos = self.cap_end = self.wire_end = self.frame_end = self.ip_pos = self.length = 0
         self.rare = self.tags = self.vlans = self.fragment_offset = self.fragment_id = self.scope = 0
         self.fragment_more = self.malformed_options = False
         self.verifiable = True
@@ -347,6 +349,8 @@ def _tcp(packet: _Packet, p: cython.p_uchar, verify: cython.bint) -> cython.int:
             _tcp_options(packet, p, at + 20, at + available)
     if available < header:
         packet.mark |= _MARK_CUT
+    if packet.payload and at + header >= packet.frame_end:
+        packet.mark |= _MARK_SHORT_FRAME
     if packet.fragment_more:
         packet.mark |= _MARK_FRAGMENT | _MARK_CHECKSUM_UNKNOWN
     elif available < packet.length or not packet.verifiable:
@@ -413,6 +417,8 @@ def _icmp(packet: _Packet, p: cython.p_uchar, v6: cython.bint) -> cython.int:
     packet.kind = _KIND_ICMP_ERROR
     packet.options = kind << 8 | code
     packet.payload = 0
+    if packet.cap_end - packet.pos < 16:
+        packet.mark |= _MARK_CUT
     if packet.cap_end - packet.pos >= 13:
         header: cython.Py_ssize_t = (p[packet.pos + 12] >> 4) * 4
         if header >= 20 and packet.length > header:
@@ -868,6 +874,7 @@ class Decoder:
             packet.wire_end = at + f_wirelen[frame]
             if packet.wire_end < packet.cap_end:
                 packet.wire_end = packet.cap_end
+            packet.frame_end = packet.wire_end
             packet.tags = 0
             packet.vlans = 1
             packet.mark = 0
@@ -986,6 +993,7 @@ class Decoder:
             return _HELD_FRAGMENT
         packet.pos = 0
         packet.cap_end = len(header.captured)
+        packet.frame_end = header.length + 1
         packet.length = header.length
         packet.fragment_offset = 0
         packet.fragment_more = header.more

@@ -100,8 +100,9 @@ def _cisco_hdlc(data: bytes, at: int, end: int) -> Opened:
 
 
 def _ppp_hdlc(data: bytes, at: int, end: int) -> Opened | str:
-    """Link type 50: PPP, or Cisco's HDLC, told apart by the address byte."""
-    return _cisco_hdlc(data, at, end) if data[at] in (0x0F, 0x8F) else _ppp(data, at, end)
+    """Link types 9 and 50: PPP, or Cisco's HDLC, told apart by the address byte and the zero behind it."""
+    hdlc = data[at] in (0x0F, 0x8F) and data[at + 1] == 0 and end - at >= 4
+    return _cisco_hdlc(data, at, end) if hdlc else _ppp(data, at, end)
 
 
 def _pppoe(data: bytes, at: int, end: int) -> Opened | str | None:
@@ -227,6 +228,20 @@ def _pktap(data: bytes, at: int, end: int) -> Opened | None:
     return Opened(link, at + size) if size >= 12 and link < ETHERTYPE else None
 
 
+def _ipoib(data: bytes, at: int, end: int) -> Opened:
+    """IP over InfiniBand: two link-layer addresses, then RFC 4391's EtherType and two reserved bytes."""
+    return Opened(ETHERTYPE | _u16(data, at + 40), at + 44)
+
+
+def _juniper_ether(data: bytes, at: int, end: int) -> Opened | str:
+    """Junos: a magic number, flags and, where they say so, extensions of a stated length before the frame."""
+    if _u24(data, at) != 0x4D4743:
+        return "not_ip"
+    if data[at + 3] & 0x02:  # captured without its link layer
+        return "not_ip"
+    return Opened(ETHERNET, at + (6 + _u16(data, at + 4) if data[at + 3] & 0x80 else 4))
+
+
 def _llc(data: bytes, at: int, end: int) -> Opened:
     return Opened(LLC, at)
 
@@ -269,6 +284,11 @@ def _macsec(data: bytes, at: int, end: int) -> Opened | str:
 def _trill(data: bytes, at: int, end: int) -> Opened:
     """RFC 6325 section 3: six bytes and options counted in words."""
     return Opened(ETHERNET, at + 6 + (_u16(data, at) >> 6 & 31) * 4, "trill")
+
+
+def _fabric_path(data: bytes, at: int, end: int) -> Opened:
+    """Cisco FabricPath: a tree number and a hop limit, then the frame that it carries."""
+    return Opened(ETHERNET, at + 2, "fabricpath")
 
 
 def _nsh(data: bytes, at: int, end: int) -> Opened | None:
@@ -471,7 +491,7 @@ def _tzsp(data: bytes, at: int, end: int) -> Opened | None:
 
 _CODECS: dict[int, tuple[Codec, int]] = {  # layer → (codec, bytes it reads without asking)
     layers.TOKEN_RING: (_token_ring, 15),
-    layers.PPP: (_ppp, 2),
+    layers.PPP: (_ppp_hdlc, 2),
     layers.FDDI: (_fddi, 13),
     layers.PPP_HDLC: (_ppp_hdlc, 4),
     layers.PPP_ETHER: (_pppoe, 8),
@@ -484,9 +504,11 @@ _CODECS: dict[int, tuple[Codec, int]] = {  # layer → (codec, bytes it reads wi
     layers.RADIOTAP: (_radiotap, 8),
     layers.AVS: (_avs, 8),
     layers.PPI: (_ppi, 8),
+    layers.JUNIPER_ETHER: (_juniper_ether, 6),
     layers.MPLS: (_mpls, 4),
     layers.IPNET: (_ipnet, 24),
     layers.NFLOG: (_nflog, 4),
+    layers.IPOIB: (_ipoib, 44),
     layers.PKTAP: (_pktap, 12),
     ETHERTYPE | 0x22F3: (_trill, 6),
     ETHERTYPE | 0x6558: (_ethernet, 14),
@@ -495,6 +517,7 @@ _CODECS: dict[int, tuple[Codec, int]] = {  # layer → (codec, bytes it reads wi
     ETHERTYPE | 0x8864: (_pppoe, 8),
     ETHERTYPE | 0x88E5: (_macsec, 6),
     ETHERTYPE | 0x88E7: (_pbb, 4),
+    ETHERTYPE | 0x8903: (_fabric_path, 2),
     ETHERTYPE | 0x8909: (_cisco_metadata, 8),
     ETHERTYPE | 0x8926: (_vn_tag, 6),
     ETHERTYPE | 0x893F: (_e_tag, 8),

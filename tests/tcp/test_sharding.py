@@ -10,7 +10,7 @@ import pytest
 from conftest import Implementation
 
 from analyzer.flows.facts import WIDTH, FlowFacts
-from analyzer.segments import ACK, FIN, RST, SYN, SegmentBatch
+from analyzer.segments import ACK, FIN, ICMP_ERROR, RST, SYN, SegmentBatch
 from analyzer.tcp.sharding import SHARDS, number_flows, shard_of, shards_of
 
 MAPPED = 0xFFFF << 32
@@ -34,11 +34,13 @@ def connection(rng: random.Random, client: int, port: int) -> list[dict[str, int
     ]
     if rng.random() < 0.3:
         course[3:] = [{**back, "flags": RST | ACK, "seq": 8, "ack": isn + 1}]
+    if rng.random() < 0.1:  # an ICMP error tells of it first, or alone
+        course = [{**course[0], "kind": ICMP_ERROR, "options": 3 << 8 | 1}, *course]
     return [{**row, "seq": row["seq"] & 0xFFFFFFFF} for row in course[: rng.choice((1, 2, 3, 6, 6, 6, 6))]]
 
 
 def traffic() -> list[dict[str, int]]:
-    """4-tuples used again soon and late, and late segments of what is over."""
+    """4-tuples used again soon and late, late segments of what is over, ICMP errors about what is yet to come."""
     rng = random.Random(8)
     ends = [(0x0A000000 | rng.randrange(40), 1024 + rng.randrange(100)) for _ in range(3000)]
     courses = [connection(rng, *end) for end in ends]

@@ -9,6 +9,7 @@ import csv
 import gzip
 import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -60,18 +61,36 @@ def tshark_version() -> str:
     return match[1] if match else ""
 
 
-def tshark_streams(path: Path) -> dict[int, int]:
-    """tcp.stream → tcp.completeness after two passes; quoted and inner segments: the innermost."""
+@dataclass(frozen=True)
+class Streams:
+    """What tshark says of a capture."""
+
+    #: tcp.stream → (frame.number of its first segment, tcp.completeness after two passes)
+    streams: dict[int, tuple[int, int]]
+    #: display filter → (frames that it selects, sum of their numbers)
+    selected: dict[str, tuple[int, int]]
+
+
+def tshark(path: Path, filters: Sequence[str] = ()) -> Streams:
+    """One run, two passes. Segments quoted by ICMP errors count for nothing; of nested ones the innermost counts."""
     command = ["tshark", "-2", "-n", "-r", str(path), "-o", "tcp.check_checksum:FALSE"]
     command += ["-Y", "tcp && !icmp && !icmpv6", "-T", "fields", "-E", "occurrence=l"]
-    command += ["-e", "tcp.stream", "-e", "tcp.completeness"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-    found: dict[int, int] = {}
+    command += ["-e", "frame.number", "-e", "tcp.stream", "-e", "tcp.completeness"]
+    if filters:
+        columns = (f"{what}(frame.number)frame.number && ({one})" for one in filters for what in ("COUNT", "SUM"))
+        command += ["-z", ",".join(("io,stat,0", *columns))]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=600)
+    streams: dict[int, tuple[int, int]] = {}
+    cells: list[int] = []
     for line in done.stdout.splitlines():
-        stream, _, completeness = line.partition("\t")
-        if stream:
-            found[int(stream)] = int(completeness or 0)
-    return found
+        if re.match(r"\|.*<>", line):
+            cells += [int(cell) for cell in line.split("|")[2:] if cell.strip()]
+        fields = line.split("\t")
+        if len(fields) == 3 and fields[1]:
+            number, stream, completeness = int(fields[0]), int(fields[1]), int(fields[2] or 0)
+            streams[stream] = streams.get(stream, (number, 0))[0], completeness
+    pairs = zip(cells[::2], cells[1::2], strict=True)
+    return Streams(streams, dict(zip(filters, pairs, strict=True)))
 
 
 def is_pcap(path: Path) -> bool:

@@ -31,7 +31,7 @@ def explained(capture: str, peer: str) -> dict[str, tuple[str, str]]:
 @every_capture
 def test_tshark(path: Path) -> None:
     """The number of streams, and tcp.completeness of each, by number."""
-    theirs = peers.tshark_streams(path)
+    theirs = {stream: completeness for stream, (_, completeness) in peers.tshark(path).streams.items()}
     ours = {row["flow"]: row["completeness"] for row in analysis.records(path)}
     differences: dict[str, tuple[str, str]] = {}
     if len(theirs) != len(ours):

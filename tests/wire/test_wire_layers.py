@@ -118,6 +118,10 @@ FRAMES: dict[str, Frame] = {
     "raw IP by its OpenBSD number": (14, v4, False),
     "raw IPv4": (228, v4, False),
     "raw IPv6": (229, v6, False),
+    "IP over InfiniBand": (242, lambda: bytes(40) + b"\x86\xdd\0\0" + bytes(v6()), False),
+    "Junos, Ethernet": (178, lambda: b"MGC\x00" + bytes(ether() / v4()), False),
+    "Junos, Ethernet with extensions": (178, lambda: b"MGC\x80\x00\x03\x01\x01\x06" + bytes(ether() / v6()), False),
+    "FabricPath": (1, lambda: tagged(0x8903, b"\x40\x20", ether() / v4()), True),
     "loopback, little-endian": (0, lambda: struct.pack("<I", 2) + bytes(v4()), False),
     "loopback, big-endian": (0, lambda: struct.pack(">I", 2) + bytes(v4()), False),
     "loopback of macOS, IPv6": (0, lambda: struct.pack("<I", 30) + bytes(v6()), False),
@@ -128,6 +132,7 @@ FRAMES: dict[str, Frame] = {
     "PPP with compressed protocol": (9, lambda: b"\x21" + bytes(v4()), False),
     "PPP in HDLC framing": (50, lambda: b"\xff\x03\x00\x21" + bytes(v4()), False),
     "Cisco HDLC under PPP's number": (50, lambda: b"\x0f\x00\x08\x00" + bytes(v4()), False),
+    "Cisco HDLC under PPP's other number": (9, lambda: b"\x0f\x00\x08\x00" + bytes(v4()), False),
     "Cisco HDLC": (104, lambda: b"\x0f\x00\x86\xdd" + bytes(v6()), False),
     "PPPoE": (1, lambda: ether() / scapy.PPPoE(sessionid=5) / scapy.PPP(proto=0x21) / v4(), False),
     "PPPoE behind a VLAN tag": (
@@ -261,6 +266,7 @@ FRAMES: dict[str, Frame] = {
 }
 #: what tshark 4.0.17 does not open by default
 NOT_IN_TSHARK: dict[str, str] = {
+    "FabricPath": "tshark takes the last four bytes for a frame check sequence that captures do not have",
     "0x9100 and 0x9200": "tshark does not know 0x9200 for a VLAN tag",
     "MPLS link": "tshark's reader does not know the link type",
     "NFLOG, big-endian": "tshark takes the byte order from a preference",

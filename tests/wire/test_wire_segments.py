@@ -24,6 +24,7 @@ from analyzer.segments import (
     OPT_TIMESTAMPS,
     OPT_WSCALE,
     SEGMENT,
+    SHORT_FRAME,
     SegmentBatch,
 )
 
@@ -437,3 +438,23 @@ def test_the_counters_of_rows_are_kept(decode: Any) -> None:
     decoder = decode([bad, cut, tunnel, offloaded], RAW, wirelens=[40, 60, 60, 40]).decoder
     assert (decoder.segments, decoder.bad_checksums, decoder.unverified) == (4, 2, 1)
     assert (decoder.cut_options, decoder.tunnelled, decoder.offloaded, decoder.fragments) == (1, 1, 1, 0)
+
+
+@pytest.mark.parametrize(("captured", "on_the_wire", "short"), [(40, 40, True), (41, 41, False), (40, 80, False)])
+def test_a_frame_shorter_than_its_ip_length_is_marked(
+    captured: int, on_the_wire: int, short: bool, decode: Any
+) -> None:
+    """Cut by the snap length is something else: then the capture says how long the frame was."""
+    packet = bytes(v4() / tcp() / scapy.Raw(bytes(40)))[:captured]
+    row = decode(packet, RAW, wirelens=[on_the_wire]).row
+    assert row["payload"] == 40
+    assert bool(row["mark"] & SHORT_FRAME) == short
+
+
+@pytest.mark.parametrize(("quoted", "cut"), [(8, True), (15, True), (16, False), (20, False)])
+def test_a_quotation_that_ends_before_the_window_is_marked(quoted: int, cut: bool, decode: Any) -> None:
+    inner = bytes(v4() / tcp())[: 20 + quoted]
+    packet = bytes(scapy.IP(src="10.0.0.1", dst="192.0.2.1") / scapy.ICMP(type=11) / scapy.Raw(inner))
+    row = decode(packet, RAW).row
+    assert row["kind"] == ICMP_ERROR
+    assert bool(row["mark"] & CUT) == cut
