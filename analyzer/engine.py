@@ -94,6 +94,7 @@ def decoded_by(decoder: Decoder) -> dict[str, int]:
         "segments": decoder.segments,
         "icmp_errors": decoder.icmp_errors,
         "bad_checksums": decoder.bad_checksums,
+        "partial_checksums": decoder.partial_checksums,
         "tunnelled": decoder.tunnelled,
         "fragments": decoder.fragments,
         "offloaded": decoder.offloaded,

@@ -39,6 +39,7 @@ OUTGOING = 1 << 7  # Linux cooked capture says that this host sent it
 HAS_IP_ID = 1 << 8  # IPv4: `ip_id` is what the header says (0 is a legal value)
 CHECKSUM_UNKNOWN = 1 << 9  # cut or fragmented: the checksum could not be verified
 SHORT_FRAME = 1 << 10  # the frame, as it was on the wire, ends with the TCP header; its IP length promises more
+PARTIAL_CHECKSUM = 1 << 11  # with BAD_CHECKSUM: it is the pseudo-header's sum, the rest was left to the network card
 
 # `options`: which TCP options a segment carried
 OPT_MSS = 1 << 0

@@ -108,6 +108,11 @@ class Index:
         self.challenged = array("I")
         self.reused = array("I")
         self.stale_rst = array("I")
+        self.retried = array("I")  # completed after at least one repeated SYN
+        self.fast_open_dropped = array("I")
+        self.forged_rst = array("I")
+        self.stuck = array("I")  # data sent again and never acknowledged, or keep-alives without an answer
+        self.evicted = array("I")  # left the tracker at its bound
         self.reset = array("I")
         self.half_closed = array("I")
         self.fin_waiting = array("I")  # a FIN repeated, or left without an ACK
@@ -119,6 +124,7 @@ class Index:
         self.both_closed = 0  # connections whose two FINs were captured
         self.two_way = 0  # connections of which both directions were captured
         self.overflowing: set[ListenerKey] = set()  # listeners with a full accept queue, once that is found
+        self.damaged: dict[Host, tuple[int, int]] = {}  # hosts with wrong checksums that are no offload: of how many
         self.doubts: dict[str, str] = {}  # what is wrong with the capture: its kind → in words
         self._claimed = bytearray(len(table))
         self._rows, self._order = table.facts.rows, table.order
@@ -133,6 +139,30 @@ class Index:
         place = dict(zip(order, range(len(order)), strict=True)) if odd else {}
         for row in sorted(place[at] for at in odd):
             self._look_at(row)
+        if self.evicted:
+            self._leave_out_pieces()
+
+    def _leave_out_pieces(self) -> None:
+        """Connections let go at the tracker's bound that went on are several rows: no one saw the whole of any."""
+        latest: dict[tuple[Host, Host, int, int, int], int] = {}
+        held = {self._tuple(row) for row in self.evicted}
+        pieces: set[int] = set()
+        for row in range(len(self._order)):
+            key = self._tuple(row)
+            if key in held:
+                latest[key] = row
+                pieces.add(row)
+        went_on = {row for row in self.evicted if latest[self._tuple(row)] > row}
+        for name in _WAITING_LISTS:
+            setattr(self, name, array("I", (row for row in getattr(self, name) if row not in went_on)))
+        alone = {row for row in self.evicted if row not in went_on}
+        self.one_way = array("I", (row for row in self.one_way if row not in pieces or row in alone))
+
+    def _tuple(self, row: int) -> tuple[Host, Host, int, int, int]:
+        """The 4-tuple and scope of a row, the same for both directions."""
+        ends = (self.originator(row), self.fact(row, "o_port")), (self.responder(row), self.fact(row, "r_port"))
+        (low, low_port), (high, high_port) = min(ends), max(ends)
+        return low, high, low_port, high_port, self.fact(row, "scope")
 
     def _count_plain(self, first: int, stop: int) -> Iterator[int]:
         """Count rows of the facts, by their place there; those that need a closer look come back."""
@@ -220,6 +250,12 @@ class Index:
             self.duplicated.append(row)
         if flow[_O_MISSING] or flow[_R_MISSING]:
             self.missing.append(row)
+        if flow[_O_STUCK] or flow[_R_STUCK]:
+            self.stuck.append(row)
+        if bits & f.FORGED_RST:
+            self.forged_rst.append(row)
+        if bits & f.EVICTED:
+            self.evicted.append(row)
         if not (o_packets and r_packets) and (
             bits & f.COMPLETE or (o_packets + r_packets >= ONE_WAY_SEGMENTS and not bits & _BEGINS)
         ):
@@ -233,6 +269,8 @@ class Index:
                     source.others_completed += 1
                 if bits & f.STALE_RST:
                     self.stale_rst.append(row)
+                if flow[_O_SYN_REPEATS] and not bits & f.CONTRADICTED:
+                    self.retried.append(row)
                 cause = flow[_SYNACK_CAUSE]
                 if cause & f.CAUSE_AFTER_ACK:
                     self.after_ack.append(row)
@@ -242,6 +280,8 @@ class Index:
                     self.syn_repeated.append(row)
             else:
                 self._incomplete(row, bits)
+            if bits & f.FAST_OPEN_DROPPED:
+                self.fast_open_dropped.append(row)
             if bits & f.CHALLENGED:
                 self.challenged.append(row)
             if bits & f.REUSED:
@@ -358,6 +398,11 @@ class Index:
         )
         return expiry is not None and expiry < self.end_ns
 
+    def rows_of(self, places: Iterable[int]) -> list[int]:
+        """Rows, in order, of places in the facts (which are in order of leaving the tracker)."""
+        wanted = set(places)
+        return [row for row, place in enumerate(self._order) if place in wanted] if wanted else []
+
     def repeats(self, row: int, end: str) -> int:
         """How often `o_` or `r_` has sent its FIN again, at most (copies made by the capture left out)."""
         return min(max(self.fact(row, end + "fins") - 1, 0), self.fact(row, end + "retransmissions"))
@@ -366,7 +411,9 @@ class Index:
 _BEGINS = f.SYN_SEEN | f.SYNACK_SEEN
 # A plain connection: its handshake is there and done, and nothing is wrong with it.
 _PLAIN = f.SYN_SEEN | f.SYNACK_SEEN | f.COMPLETE
-_PLAIN_MASK = _PLAIN | f.CONTRADICTED | f.RESET | f.STALE_RST | f.CHALLENGED | f.REUSED | f.REPLACED
+_PLAIN_MASK = (_PLAIN | f.CONTRADICTED | f.RESET | f.STALE_RST | f.CHALLENGED | f.REUSED | f.REPLACED) | (
+    f.EVICTED | f.FORGED_RST | f.FAST_OPEN_DROPPED
+)
 _BOTH_ACKED = f.O_FIN_ACKED | f.R_FIN_ACKED
 _BITS = INDEX["bits"]
 _SCOPE = INDEX["scope"]
@@ -384,5 +431,11 @@ _O_DUPLICATES, _R_DUPLICATES = INDEX["o_duplicates"], INDEX["r_duplicates"]
 _O_MISSING, _R_MISSING = INDEX["o_missing"], INDEX["r_missing"]
 _O_REPEATS, _R_REPEATS = INDEX["o_retransmissions"], INDEX["r_retransmissions"]
 _O_SYN_REPEATS, _R_SYNACK_REPEATS = INDEX["o_syn_retransmissions"], INDEX["r_synack_retransmissions"]
+_O_STUCK, _R_STUCK = INDEX["o_stuck"], INDEX["r_stuck"]
 # 0 in all but a few flows, which are looked at one by one.
-_RARE = (_SYNACK_CAUSE, _O_SYN_REPEATS, _O_DUPLICATES, _R_DUPLICATES, _O_MISSING, _R_MISSING)
+_RARE = (
+    *(_SYNACK_CAUSE, _O_SYN_REPEATS, _O_DUPLICATES, _R_DUPLICATES, _O_MISSING, _R_MISSING),
+    *(_O_STUCK, _R_STUCK),
+)
+# What rests on something that did not come.
+_WAITING_LISTS = ("unanswered", "half_open", "after_ack", "deferred", "half_closed", "fin_waiting", "stuck")

@@ -28,6 +28,7 @@ def make(
     advice: str,
     count: int | None = None,
     claim: bool = True,
+    wireshark_filter: str | None = None,
 ) -> Finding:
     """A finding about `rows`, which it claims; its evidence ends with the best examples (the first rows)."""
     if claim:
@@ -44,7 +45,7 @@ def make(
         confirm=confirm,
         advice=advice,
         flows=wording.numbers(index, rows),
-        wireshark_filter=wording.display_filter(index, rows),
+        wireshark_filter=wording.display_filter(index, rows) if wireshark_filter is None else wireshark_filter,
     )
 
 

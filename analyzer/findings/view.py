@@ -18,6 +18,7 @@ class CaptureView(NamedTuple):
 
     segments: int = 0
     bad_checksums: int = 0
+    partial_checksums: int = 0  # of them, those whose rest was left to the network card
     duration_ns: int = 0
     dropped_by_kernel: int | None = None
     dropped_by_interface: int | None = None
@@ -34,6 +35,7 @@ class CaptureView(NamedTuple):
         return cls(
             segments=decoded.get("segments", 0),
             bad_checksums=decoded.get("bad_checksums", 0),
+            partial_checksums=decoded.get("partial_checksums", 0),
             duration_ns=max(result.end_ns - (capture.first_ns or result.end_ns), 0),
             dropped_by_kernel=capture.dropped_by_kernel,
             dropped_by_interface=capture.dropped_by_interface,

@@ -70,6 +70,7 @@ _MARK_FRAGMENT = cython.declare(cython.uint, 1 << 3)
 _MARK_CUT = cython.declare(cython.uint, 1 << 5)
 _MARK_IP_ID = cython.declare(cython.uint, 1 << 8)
 _MARK_SHORT_FRAME = cython.declare(cython.uint, 1 << 10)
+_MARK_PARTIAL_CHECKSUM = cython.declare(cython.uint, 1 << 11)
 _OPT_FAST_OPEN = cython.declare(cython.uint, 1 << 4)
 
 _CLOSED = cython.declare(cython.uint, 0)
@@ -670,7 +671,8 @@ class Tracker:
                     flow.last_ns = ts
                 if mk & _MARK_BAD_CHECKSUM:
                     flow.bits |= _B_OFFLOADED
-                    sender.bad_checksums += 1
+                    if not (mk & _MARK_PARTIAL_CHECKSUM):
+                        sender.bad_checksums += 1
                 if size:
                     if size > sender.largest_acked:
                         _note_size(sender, receiver, (sq + size) & _M32, size)
@@ -733,7 +735,8 @@ class Tracker:
             flow.last_packet = g.packet
             if mk & _MARK_BAD_CHECKSUM:
                 flow.bits |= _B_OFFLOADED
-                sender.bad_checksums += 1
+                if not (mk & _MARK_PARTIAL_CHECKSUM):
+                    sender.bad_checksums += 1
             self._update(flow, sender, receiver, g)
             self._settle(flow)
         self.last_ns = latest
@@ -997,7 +1000,7 @@ class Tracker:
         """What the segment proves of its sender and implies for its receiver."""
         self._zeek(flow, sender, receiver, g)
         g.before_id = sender.last_id
-        if sender.packets == 1:
+        if not (g.flags & _RST):
             sender.ttl = g.ttl
         g.sure = 1
         g.late = self._is_late(sender, g)
@@ -1351,10 +1354,6 @@ class Tracker:
                 if g.payload > sender.largest_acked:
                     _note_size(sender, receiver, end, g.payload)
             return False
-        if g.payload == 0 and not fin:
-            return False
-        if end == sender.tail:
-            sender.has_tail = 0
         if not fin and g.payload <= 1 and ((g.seq + 1) & _M32) == sender.snd_nxt:
             # Keep-alive (RFC 9293 section 3.8.4) or zero-window probe.
             if receiver.last_ns > sender.probe_ns:
@@ -1363,6 +1362,10 @@ class Tracker:
                 sender.probes += 1
             sender.probe_ns = g.ts
             return False
+        if g.payload == 0 and not fin:
+            return False
+        if end == sender.tail:
+            sender.has_tail = 0
         if sender.gap_ns and g.ts - sender.gap_ns <= _REORDER_NS and seq_le(sender.gap_start, g.seq):
             if seq_le(end, sender.gap_end):
                 # It was not missing, only captured after its ACK.

@@ -53,6 +53,7 @@ _NESTING_TOO_DEEP = cython.declare(cython.int, _reasons.NUMBERS["nesting_too_dee
 _MARK_IPV6 = cython.declare(cython.uint, _segments.IPV6)
 _MARK_HAS_TIMESTAMP = cython.declare(cython.uint, _segments.HAS_TIMESTAMP)
 _MARK_BAD_CHECKSUM = cython.declare(cython.uint, _segments.BAD_CHECKSUM)
+_MARK_PARTIAL_CHECKSUM = cython.declare(cython.uint, _segments.PARTIAL_CHECKSUM)
 _MARK_FRAGMENT = cython.declare(cython.uint, _segments.FRAGMENT)
 _MARK_TUNNELLED = cython.declare(cython.uint, _segments.TUNNELLED)
 _MARK_CUT = cython.declare(cython.uint, _segments.CUT)
@@ -227,13 +228,28 @@ def _checksum_fits(packet: _Packet, p: cython.p_uchar) -> cython.bint:
     2**16 and 2**32 are 1 modulo 65535, so that words of any even size add up alike.
     """
     total: cython.ulonglong = _sum16(p, packet.pos, packet.cap_end)
+    return (total + _pseudo_header(packet)) % _ONES == 0
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _pseudo_header(packet: _Packet) -> cython.ulonglong:
+    """The pseudo-header's words, added up."""
+    total: cython.ulonglong = 0
     total += (packet.src_lo & _LOW_32) + (packet.dst_lo & _LOW_32)
     if packet.mark & _MARK_IPV6:
         total += (packet.src_lo >> 32) + (packet.dst_lo >> 32)
         total += (packet.src_hi >> 32) + (packet.src_hi & _LOW_32)
         total += (packet.dst_hi >> 32) + (packet.dst_hi & _LOW_32)
-    total += packet.length + _PROTOCOL_TCP
-    return total % _ONES == 0
+    return total + packet.length + _PROTOCOL_TCP
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _is_partial(packet: _Packet, p: cython.p_uchar) -> cython.bint:
+    """Whether the checksum field holds what a host leaves to its network card: the sum of the pseudo-header alone."""
+    found: cython.ulonglong = _u16(p, packet.pos + 16)
+    return found % _ONES == _pseudo_header(packet) % _ONES
 
 
 @cython.cfunc
@@ -357,6 +373,8 @@ def _tcp(packet: _Packet, p: cython.p_uchar, verify: cython.bint) -> cython.int:
         packet.mark |= _MARK_CHECKSUM_UNKNOWN
     elif verify and not _checksum_fits(packet, p):
         packet.mark |= _MARK_BAD_CHECKSUM
+        if _is_partial(packet, p):
+            packet.mark |= _MARK_PARTIAL_CHECKSUM
     return _FOUND
 
 
@@ -777,8 +795,9 @@ class Decoder:
     """Turns frames into rows of a `SegmentBatch`, and counts what it met.
 
     `counts` says why frames gave no row (see `reasons.REASONS`). Of the rows: `segments` and `icmp_errors`, and
-    of the segments how many are `bad_checksums`, `unverified`, `cut_options`, `malformed_options`, `fragments`,
-    `tunnelled`, `offloaded`. `scopes[n]` names scope `n`: more than one only with `by_vlan` or `by_tunnel`.
+    of the segments how many are `bad_checksums`, `partial_checksums`, `unverified`, `cut_options`, `malformed_options`,
+    `fragments`, `tunnelled`, `offloaded`. `scopes[n]` names scope `n`: more than one only with `by_vlan` or
+    `by_tunnel`.
     """
 
     def __init__(self, *, by_vlan: bool = False, by_tunnel: bool = False, verify_checksums: bool = True) -> None:
@@ -788,6 +807,7 @@ class Decoder:
         self.segments = 0
         self.icmp_errors = 0
         self.bad_checksums = 0
+        self.partial_checksums = 0
         self.unverified = 0
         self.cut_options = 0
         self.malformed_options = 0
@@ -859,6 +879,7 @@ class Decoder:
         opened: cython.bint
         errors: cython.Py_ssize_t = 0
         bad: cython.Py_ssize_t = 0
+        partial: cython.Py_ssize_t = 0
         unverified: cython.Py_ssize_t = 0
         cut: cython.Py_ssize_t = 0
         malformed: cython.Py_ssize_t = 0
@@ -925,6 +946,7 @@ class Decoder:
             elif packet.mark & _MARKS_TO_COUNT or packet.malformed_options:
                 malformed += packet.malformed_options
                 bad += packet.mark & _MARK_BAD_CHECKSUM != 0
+                partial += packet.mark & _MARK_PARTIAL_CHECKSUM != 0
                 unverified += packet.mark & _MARK_CHECKSUM_UNKNOWN != 0
                 cut += packet.mark & _MARK_CUT != 0
                 fragments += packet.mark & _MARK_FRAGMENT != 0
@@ -936,6 +958,7 @@ class Decoder:
         self.icmp_errors += errors
         self.segments += row - first_row - errors
         self.bad_checksums += bad
+        self.partial_checksums += partial
         self.unverified += unverified
         self.cut_options += cut
         self.malformed_options += malformed

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from analyzer.segments import BAD_CHECKSUM, HAS_IP_ID, HAS_TIMESTAMP, OPT_FAST_OPEN, OPT_MSS
+
 
 def only(found, name):
     (one,) = [finding for finding in found if finding.name == name]
@@ -93,7 +95,7 @@ def test_a_single_slow_handshake_is_no_overflow(capture):
     try_in_vain(one, retries=3)
     one.s_synack(7)
     one.c_ack(7.01)
-    assert capture.names(end=9) == {}
+    assert capture.names(end=9) == {"syn_retried": "info"}
 
 
 def test_a_bare_rst_after_the_third_ack_is_abort_on_overflow(capture):
@@ -369,7 +371,30 @@ def test_time_wait_on_the_client_is_counted_by_ports(capture):
 
 def test_offloaded_checksums_are_no_error(capture):
     capture.connection().serve()
-    assert capture.names(end=1, bad_checksums=4) == {"checksum_offload": "info"}
+    assert capture.names(end=1, bad_checksums=4, partial_checksums=4) == {"checksum_offload": "info"}
+
+
+def damage(connection, at, client_bad, server_bad=0):
+    connection.open(at)
+    for number in range(40):
+        mark = HAS_IP_ID | HAS_TIMESTAMP | (BAD_CHECKSUM if number < client_bad else 0)
+        connection.c_data(at + 0.03 + number / 100, mark=mark)
+        connection.s_ack(at + 0.035 + number / 100)
+
+
+def test_wrong_checksums_in_all_a_host_sends_are_offload(capture):
+    damage(capture.connection(), 0, 40)
+    assert capture.names(end=1, bad_checksums=40) == {"checksum_offload": "info"}
+
+
+def test_one_wrong_checksum_among_many_right_ones_is_damage(capture):
+    damage(capture.connection(), 0, 1)
+    assert capture.names(end=1, bad_checksums=1) == {"damaged_segments": "info"}
+
+
+def test_a_path_that_damages_many_is_a_warning(capture):
+    damage(capture.connection(), 0, 5)
+    assert capture.names(end=1, bad_checksums=5) == {"damaged_segments": "warning"}
 
 
 def test_dropped_packets_make_other_findings_less_sure(capture):
@@ -385,3 +410,307 @@ def test_dropped_packets_make_other_findings_less_sure(capture):
 def test_a_truncated_file_is_noted(capture):
     capture.connection().serve()
     assert capture.names(end=1, truncated=("it ends inside packet 9",)) == {"capture_at_fault": "info"}
+
+
+def test_connections_let_go_at_the_bound_are_no_flood(capture):
+    """Two hundred healthy clients at once, through a tracker that holds ten."""
+    for number in range(200):
+        capture.connection(client=f"203.0.113.{number}").serve(number / 10_000)
+    assert capture.names(end=60, max_flows=10) == {"capture_at_fault": "warning"}
+
+
+def test_a_flood_beyond_the_bound_is_still_one_and_less_sure(capture):
+    for number in range(200):
+        one = capture.connection(client=f"203.0.113.{number}")
+        one.c_syn(number / 100)
+        one.s_synack(number / 100 + 0.001)
+    kept, let_go = capture.find(end=9), capture.find(end=9, max_flows=20)
+    assert only(kept, "syn_flood").confidence == "high"
+    assert only(let_go, "syn_flood").confidence == "medium"
+    assert only(let_go, "syn_flood").count == 200
+
+
+# Stuck connections
+
+
+def call_in_vain(connection, at, size=100, times=5):
+    wait = 0.2
+    connection.c_data(at, size)
+    for _ in range(times):
+        at += wait
+        wait *= 2
+        connection.c_data(at, size, again=True)
+
+
+def test_data_without_any_answer_are_a_dead_peer(capture):
+    call_in_vain(capture.connection().serve(), 5)
+    one = only(capture.find(end=20), "dead_peer")
+    assert (one.severity, one.confidence) == ("warning", "high")
+    assert "10.0.0.2 fell silent" in one.summary
+
+
+def test_keep_alives_without_any_answer_are_a_dead_peer(capture):
+    one = capture.connection().serve()
+    for at in range(100, 700, 75):
+        one.c_probe(at)
+    capture.connection().serve(500)
+    found = only(capture.find(end=700), "dead_peer")
+    assert any("opened a new connection instead" in line for line in found.evidence)
+    assert capture.names(end=700) == {"dead_peer": "warning"}
+
+
+def test_answered_keep_alives_are_no_dead_peer(capture):
+    one = capture.connection().serve()
+    for at in range(100, 700, 75):
+        one.c_probe(at)
+        one.s_ack(at + 0.01)
+    assert capture.names(end=700) == {}
+
+
+def test_a_burst_of_loss_is_no_dead_peer(capture):
+    one = capture.connection().serve()
+    call_in_vain(one, 5, times=4)
+    one.s_ack(8.5)
+    one.s_data(8.6)
+    one.c_ack(8.7)
+    assert capture.names(end=20) == {}
+
+
+def answer_in_vain(connection, at, size, times=5):
+    """The server sends `size` bytes that never arrive; the client is alive and sends small things."""
+    wait = 0.2
+    connection.s_data(at, size)
+    connection.server_next -= size
+    for number in range(times):
+        at += wait
+        wait *= 2
+        connection.server_next += size
+        connection.s_data(at, size, again=True)
+        connection.server_next -= size
+        if number == times - 2:
+            connection.c_data(at + 0.1, 10)
+            connection.s_ack(at + 0.11)
+
+
+def test_large_segments_lost_while_small_ones_pass_are_a_path_mtu_black_hole(capture):
+    for at in (0, 1):
+        answer_in_vain(capture.connection().serve(at), at + 0.5, 1460)
+    one = only(capture.find(end=20), "path_mtu")
+    assert (one.severity, one.confidence, one.count) == ("warning", "high", 2)
+    assert "from 10.0.0.2 to 10.0.0.1" in one.summary
+    assert capture.names(end=20) == {"path_mtu": "warning"}
+
+
+def test_a_size_that_passed_before_is_no_path_mtu_black_hole(capture):
+    one = capture.connection().serve()
+    for number in range(3):
+        one.s_data(0.1 + number / 10, 1460)
+        one.c_ack(0.15 + number / 10)
+    answer_in_vain(one, 1, 1460)
+    assert "path_mtu" not in capture.names(end=20)
+
+
+def test_small_segments_lost_are_no_path_mtu_black_hole(capture):
+    answer_in_vain(capture.connection().serve(), 0.5, 400)
+    assert "path_mtu" not in capture.names(end=20)
+
+
+# Options in the SYN
+
+
+def open_fast(connection, at, lost):
+    connection.c_syn(at, options=OPT_MSS | OPT_FAST_OPEN, payload=0)
+    if lost:
+        connection.c_syn(at + 1.02, options=OPT_MSS)
+        at += 1.02
+    connection.s_synack(at + 0.01)
+    connection.c_ack(at + 0.02)
+    connection.c_data(at + 0.03)
+    connection.s_ack(at + 0.04)
+
+
+def test_syns_answered_only_without_fast_open_are_a_black_hole(capture):
+    for at in range(0, 8, 2):
+        open_fast(capture.connection(), at, lost=True)
+    one = only(capture.find(end=20), "fast_open")
+    assert (one.severity, one.confidence, one.count) == ("warning", "high", 4)
+    assert capture.names(end=20) == {"fast_open": "warning"}
+
+
+def test_a_lost_syn_with_fast_open_is_loss_where_others_pass(capture):
+    for at in range(0, 8, 2):
+        open_fast(capture.connection(), at, lost=at < 4)
+    assert capture.names(end=20) == {"syn_retried": "info"}
+
+
+def stamp(connection, at, tsval, dropped):
+    connection.c_syn(at, tsval=tsval)
+    if dropped:
+        for retry in (1, 3, 7):
+            connection.c_syn(at + retry, tsval=tsval + 1000 * retry)
+        return
+    connection.s_synack(at + 0.01)
+    connection.c_ack(at + 0.02)
+    connection.c_data(at + 0.03)
+    connection.s_ack(at + 0.04)
+
+
+def test_syns_dropped_by_their_time_stamp_are_clients_behind_nat(capture):
+    """Two clients behind 10.0.0.1, whose clocks differ by an hour: only the one behind is dropped."""
+    for number in range(5):
+        at = number * 2
+        stamp(capture.connection(), at, 5_000_000 + 1000 * at, dropped=False)
+        stamp(capture.connection(), at + 1, 1_400_000 + 1000 * at, dropped=True)
+    one = only(capture.find(end=40), "time_stamps")
+    assert (one.severity, one.confidence, one.count) == ("critical", "high", 5)
+    assert capture.names(end=40) == {"time_stamps": "critical"}
+
+
+def test_stamps_that_go_back_and_are_served_are_nothing(capture):
+    """Linux since 4.10 begins every connection's clock elsewhere."""
+    for number in range(10):
+        stamp(capture.connection(), number, (number * 2654435761) % 2**32, dropped=False)
+    assert capture.names(end=40) == {}
+
+
+def test_losses_that_follow_no_clock_are_no_time_stamp_check(capture):
+    for number in range(12):
+        stamp(capture.connection(), number, 5_000_000 + 1000 * number, dropped=number % 3 == 2)
+    assert "time_stamps" not in capture.names(end=40)
+
+
+# Resets and queues
+
+
+def test_a_rst_from_another_distance_is_a_middlebox(capture):
+    for at in range(2):
+        capture.connection().serve(at).s_rst(at + 0.1, with_ack=True, ttl=58)
+    one = only(capture.find(end=9), "middlebox_reset")
+    assert (one.severity, one.confidence, one.count) == ("warning", "high", 2)
+    assert "in the name of 10.0.0.2" in one.summary
+    assert capture.names(end=9) == {"middlebox_reset": "warning"}
+
+
+@pytest.mark.parametrize("ttl", [64, 255, 63])
+def test_a_rst_from_the_senders_own_distance_is_its_own(capture, ttl):
+    """Some systems begin a RST with another time to live; one hop may be a change of route."""
+    capture.connection().serve().s_rst(0.1, with_ack=True, ttl=ttl)
+    assert capture.names(end=9) == {"resets": "info"}
+
+
+def test_an_end_that_goes_on_after_its_rst_did_not_send_it(capture):
+    one = capture.connection().serve()
+    one.s_rst(0.1, with_ack=True)
+    for at in range(1, 5):
+        one.s_data(at)
+        one.c_ack(at + 0.01)
+    assert capture.names(end=9) == {"middlebox_reset": "warning"}
+
+
+def test_a_rst_with_ack_to_the_first_data_comes_from_a_socket(capture):
+    """close() with data unread sends RST+ACK; where there is no socket, the RST carries none (RFC 9293 3.10.7.1)."""
+    for at in range(3):
+        one = capture.connection().open(at)
+        one.c_data(at + 0.5)
+        one.s_rst(at + 0.51, with_ack=True)
+    assert capture.names(end=9) == {"resets": "info"}
+
+
+def fill_syn_queue(capture, entries):
+    for number in range(entries):
+        one = capture.connection(client=f"203.0.113.{number}")
+        one.c_syn(number / 100)
+        for late in (0.001, 1.02, 3.05, 7.1):
+            one.s_synack(number / 100 + late)
+
+
+def test_syns_dropped_while_the_syn_queue_is_full(capture):
+    fill_syn_queue(capture, 12)
+    for _ in range(2):
+        one = capture.connection()
+        try_in_vain(one, 1, retries=4)
+        one.s_synack(9.2)
+        one.c_ack(9.21)
+    found = capture.find(end=10)
+    assert found[0].name == "syn_queue_overflow"
+    assert (found[0].severity, found[0].confidence) == ("critical", "high")
+    assert {one.name for one in found} == {"syn_queue_overflow", "half_open"}
+
+
+def test_a_few_half_open_handshakes_fill_no_queue(capture):
+    fill_syn_queue(capture, 3)
+    one = capture.connection()
+    try_in_vain(one, 1, retries=4)
+    assert "syn_queue_overflow" not in capture.names(end=10)
+
+
+# Slow and repeated handshakes
+
+
+def take_long(connection, at, to_server, to_client):
+    connection.c_syn(at)
+    connection.s_synack(at + to_server)
+    connection.c_ack(at + to_server + to_client)
+
+
+@pytest.mark.parametrize(
+    ("to_server", "to_client", "half", "severity"),
+    [(0.9, 0.2, "the server", "warning"), (0.01, 0.4, "the clients", "info")],
+)
+def test_slow_handshakes_name_the_slow_half(capture, to_server, to_client, half, severity):
+    for at in range(6):
+        take_long(capture.connection(), at, to_server, to_client)
+    one = only(capture.find(end=9), "slow_handshake")
+    assert one.severity == severity
+    assert f"between the capture point and {half}" in one.summary
+
+
+def test_one_slow_client_is_no_slow_service(capture):
+    for at in range(20):
+        take_long(capture.connection(), at, 0.01, 0.9 if at < 6 else 0.01)
+    assert capture.names(end=30) == {}
+
+
+def test_many_repeated_syns_of_a_listener_are_a_warning(capture):
+    for at in range(6):
+        one = capture.connection()
+        one.c_syn(at)
+        one.c_syn(at + 1.02)
+        one.s_synack(at + 1.03)
+        one.c_ack(at + 1.04)
+    assert capture.names(end=20) == {"syn_retried": "warning"}
+
+
+# One connection seen twice
+
+
+def twice(capture, client, target, at):
+    """The same SYN, ISN and stamps before and behind a NAT."""
+    for server, late in (("198.51.100.1", 0.0), ("10.0.0.2", 0.0002)):
+        one = capture.connection(client=client, server=server)
+        one.ends = (one.ends[0], target, one.ends[2], 80)
+        for retry in (0, 1, 3, 7):
+            one.c_syn(at + retry + late, tsval=target * 7 + retry)
+
+
+def test_a_connection_on_both_sides_of_a_nat_fails_once(capture):
+    capture.connection(server="10.0.0.9").serve()
+    for number in range(3):
+        twice(capture, "10.0.0.1", 50_000 + number, number)
+    found = capture.find(end=30)
+    assert only(found, "seen_twice").count == 3
+    assert sum(one.count for one in found if one.severity != "info") == 3
+
+
+def test_a_flood_that_numbers_all_its_syns_alike_is_not_one_connection(capture):
+    for number in range(60):
+        one = capture.connection(client=f"203.0.113.{number}")
+        one.ends = (one.ends[0], 1234, one.ends[2], 80)
+        one.c_syn(number / 100, tsval=0, mark=HAS_IP_ID)
+    assert set(capture.names(end=5)) == {"syn_flood"}
+
+
+def test_a_pile_in_fin_wait_2_is_named_on_the_side_that_closed(capture):
+    for number in range(120):
+        leave_half_closed(capture.connection(), number / 100)
+    assert capture.names(end=100) == {"close_wait": "critical", "fin_wait_2_pile": "info"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analyzer.findings import wording
-from analyzer.findings.finding import LOSS, ONE_WAY, Cause, Finding
+from analyzer.findings.finding import CUT, LOSS, ONE_WAY, Cause, Finding
 from analyzer.findings.index import SECOND_NS, Index, ListenerKey
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make
@@ -32,8 +32,17 @@ def look(index: Index) -> Iterator[Finding]:
         if _repeats(index, rows) >= MIN_DROPPED_SYNS and _served(index, key, rows)
     }
     index.overflowing = set(ignored) | set(dropped)
+    mute = dict(index.by_listener(_mute(index)))
     for key in sorted(index.overflowing):
-        yield _finding(index, key, ignored.get(key, []), dropped.get(key, []))
+        yield _finding(index, key, ignored.get(key, []), dropped.get(key, []), mute.get(key, []))
+
+
+def _mute(index: Index) -> Iterator[int]:
+    """Finished handshakes at an overflowing listener whose data nobody takes: they wait for room as well."""
+    for row in index.free(index.stuck):
+        bits = index.fact(row, "bits")
+        if bits & f.COMPLETE and bits & f.SYNACK_SEEN and not bits & (f.CONFIRMED | f.CONTRADICTED):
+            yield row
 
 
 def _ignored(index: Index, row: int) -> bool:
@@ -60,7 +69,7 @@ def _served(index: Index, key: ListenerKey, dropped: list[int]) -> int:
     return index.listeners[key].completed - sum(1 for row in dropped if _answered(index, row))
 
 
-def _finding(index: Index, key: ListenerKey, ignored: list[int], dropped: list[int]) -> Finding:
+def _finding(index: Index, key: ListenerKey, ignored: list[int], dropped: list[int], mute: list[int]) -> Finding:
     served = _served(index, key, dropped)
     evidence = [f"{wording.many(served, 'other connection')} of this listener completed"]
     if ignored:
@@ -85,8 +94,11 @@ def _finding(index: Index, key: ListenerKey, ignored: list[int], dropped: list[i
             confidence = _filter_or_queue(index, dropped, evidence)
     elif confidence != "high":
         evidence.append("this may also be loss: what the client sends gets lost between the capture point and the host")
+    mute = [row for row in mute if row not in set(ignored) and row not in set(dropped)]
+    if mute:
+        evidence.append(f"{wording.many(len(mute), 'more client')} got no answer to the data sent after the handshake")
     what = "ignores finished handshakes" if ignored else "drops SYNs while it serves others"
-    rows = ignored + dropped
+    rows = ignored + dropped + mute
     return make(
         index,
         CAUSE.name,
@@ -129,6 +141,6 @@ CAUSE = Cause(
     title="the application does not accept connections fast enough",
     threshold=f"one ignored ACK ({SURE_IGNORED} for high confidence), or {MIN_DROPPED_SYNS} SYNs in a row without an"
     " answer while the listener serves others",
-    weakened_by=(ONE_WAY, LOSS),
+    weakened_by=(ONE_WAY, LOSS, CUT),
     look=look,
 )

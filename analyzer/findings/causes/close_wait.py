@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analyzer.findings import wording
-from analyzer.findings.finding import LOSS, ONE_WAY, Cause, Finding
+from analyzer.findings.finding import CUT, LOSS, ONE_WAY, Cause, Finding
 from analyzer.findings.index import SECOND_NS, Host, Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make, places
@@ -125,6 +125,6 @@ CAUSE = Cause(
     title="the application does not close its sockets",
     threshold=f"half closed and silent for {MIN_SILENT_NS // SECOND_NS} s; on the client's side {MIN_CLIENT_SIDE} of"
     " them for a warning",
-    weakened_by=(ONE_WAY, LOSS),
+    weakened_by=(ONE_WAY, LOSS, CUT),
     look=look,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analyzer.findings import wording
-from analyzer.findings.finding import LOSS, ONE_WAY, Cause, Finding
+from analyzer.findings.finding import CUT, LOSS, ONE_WAY, Cause, Finding
 from analyzer.findings.index import SECOND_NS, Host, Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make, places
@@ -93,6 +93,6 @@ CAUSE = Cause(
     name="fin_unanswered",
     title="the close finds no answer",
     threshold=f"a FIN repeated {MIN_REPEATS} times, or left without an ACK for a minute",
-    weakened_by=(ONE_WAY, LOSS),
+    weakened_by=(ONE_WAY, LOSS, CUT),
     look=look,
 )

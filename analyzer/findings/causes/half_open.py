@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analyzer.findings import wording
-from analyzer.findings.finding import FLAGS_ONLY, LOSS, ONE_WAY, Cause, Finding
+from analyzer.findings.finding import CUT, FLAGS_ONLY, LOSS, ONE_WAY, Cause, Finding
 from analyzer.findings.index import Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make, places
@@ -73,6 +73,6 @@ CAUSE = Cause(
     name="half_open",
     title="the handshake stops after the SYN+ACK",
     threshold=f"a SYN+ACK repeated {MIN_REPEATS_UNDER_WAY} times, or left alone longer than its first retry takes",
-    weakened_by=(ONE_WAY, LOSS),
+    weakened_by=(ONE_WAY, LOSS, CUT),
     look=look,
 )

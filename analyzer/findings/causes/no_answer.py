@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analyzer.findings import wording
-from analyzer.findings.finding import LOSS, ONE_WAY, Cause, Finding
+from analyzer.findings.finding import CUT, LOSS, ONE_WAY, Cause, Finding
 from analyzer.findings.index import Host, Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make, places
@@ -91,6 +91,6 @@ CAUSE = Cause(
     name="no_answer",
     title="nobody answers: filtered, down or routed away",
     threshold=f"an attempt that was given up, or {MIN_REPEATS_UNDER_WAY} SYNs repeated in vain while it is under way",
-    weakened_by=(ONE_WAY, LOSS),
+    weakened_by=(ONE_WAY, LOSS, CUT),
     look=look,
 )

@@ -1,7 +1,9 @@
 """A finished handshake with no socket behind it: the first data, or the FIN, is answered by a RST.
 
 Looks at connections reset by the responder before it ever confirmed the handshake, once the client had sent
-something. A SYN cookie accepted while the accept queue was full ends so, and a balancer without a back end.
+something, by a RST without ACK: that answers a segment for which there is no socket (RFC 9293 section 3.10.7.1), while
+one that closes with data unread sends RST+ACK. A SYN cookie accepted while the accept queue was full ends so, and a
+balancer without a back end.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analyzer.findings import wording
-from analyzer.findings.finding import LOSS, ONE_WAY, Cause, Finding
+from analyzer.findings.finding import CUT, LOSS, ONE_WAY, Cause, Finding
 from analyzer.findings.index import Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make, places
@@ -41,7 +43,6 @@ def look(index: Index) -> Iterator[Finding]:
             confirm="`nstat -az TcpExtListenOverflows TcpExtSyncookiesRecv` (a cookie accepted while the accept queue"
             " was full leaves no socket); on a load balancer the health of its back ends",
             advice=advise(
-                "a server that closes at once with data unread looks the same: see its log",
                 "if ListenOverflows rises, make the application accept() faster",
                 "somaxconn",
             ),
@@ -53,7 +54,7 @@ def _bare(index: Index, row: int) -> bool:
     return bool(
         bits & f.COMPLETE
         and bits & f.SYNACK_SEEN
-        and not bits & (f.CONFIRMED | f.FAST_OPEN | f.REPLACED)
+        and not bits & (f.CONFIRMED | f.FAST_OPEN | f.REPLACED | f.RST_ACK)
         and index.fact(row, "reset_by") == f.RESPONDER
         and (index.fact(row, "o_bytes") or index.fact(row, "o_fins"))
         and not (index.fact(row, "r_bytes") or index.fact(row, "r_fins"))
@@ -64,6 +65,6 @@ CAUSE = Cause(
     name="no_socket",
     title="the handshake completes, but nobody is behind it",
     threshold=f"one for notice, {PATTERN} at a listener for a warning, {SURE} for medium confidence",
-    weakened_by=(ONE_WAY, LOSS),
+    weakened_by=(ONE_WAY, LOSS, CUT),
     look=look,
 )

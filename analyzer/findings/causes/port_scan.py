@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analyzer.findings import wording
-from analyzer.findings.finding import ONE_WAY, Cause, Finding
+from analyzer.findings.finding import CUT, ONE_WAY, Cause, Finding
 from analyzer.findings.index import Host, Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make
@@ -87,6 +87,6 @@ CAUSE = Cause(
     title="one source tries many ports or many hosts",
     threshold=f"{MIN_PORTS} ports of one host or {MIN_HOSTS} hosts on one port (as Zeek has it), {MIN_FAILED:.0%} of"
     " the source's attempts in vain",
-    weakened_by=(ONE_WAY,),
+    weakened_by=(ONE_WAY, CUT),
     look=look,
 )

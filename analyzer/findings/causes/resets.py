@@ -41,6 +41,11 @@ def look(index: Index) -> Iterator[Finding]:
             if server and abrupt >= MIN_ABRUPT and abrupt >= MIN_SHARE * listener.completed:
                 severity = "warning"
         evidence.append(f"{abrupt:,} cut off without a FIN, {len(rows) - abrupt:,} after a FIN")
+        lost = sum(1 for row in rows if not index.fact(row, "bits") & f.RST_ACK)
+        if lost:
+            evidence.append(
+                f"{lost:,} by a RST without ACK: it answers a segment for which that host has no socket (any more)"
+            )
         yield make(
             index,
             CAUSE.name,

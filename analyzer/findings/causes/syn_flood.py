@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analyzer.findings import wording
-from analyzer.findings.finding import FLAGS_ONLY, LOSS, ONE_WAY, Cause, Finding
+from analyzer.findings.finding import CUT, FLAGS_ONLY, LOSS, ONE_WAY, Cause, Finding
 from analyzer.findings.index import SECOND_NS, Index, ListenerKey
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make
@@ -139,6 +139,6 @@ CAUSE = Cause(
     title="handshakes begun by the hundred and never finished",
     threshold=f"{MIN_ABANDONED} abandoned handshakes from {MIN_SOURCES} sources within {STANDS_NS // SECOND_NS} s, and"
     f" {MIN_SHARE:.0%} of all at that listener",
-    weakened_by=(ONE_WAY, LOSS),
+    weakened_by=(ONE_WAY, LOSS, CUT),
     look=look,
 )
