@@ -374,11 +374,13 @@ def test_offloaded_checksums_are_no_error(capture):
     assert capture.names(end=1, bad_checksums=4, partial_checksums=4) == {"checksum_offload": "info"}
 
 
-def damage(connection, at, client_bad, server_bad=0):
+def damage(connection, at, client_bad):
     connection.open(at)
     for number in range(40):
         mark = HAS_IP_ID | HAS_TIMESTAMP | (BAD_CHECKSUM if number < client_bad else 0)
         connection.c_data(at + 0.03 + number / 100, mark=mark)
+        if number < client_bad < 40:
+            connection.c_data(at + 0.034 + number / 100, again=True)
         connection.s_ack(at + 0.035 + number / 100)
 
 
@@ -390,6 +392,17 @@ def test_wrong_checksums_in_all_a_host_sends_are_offload(capture):
 def test_one_wrong_checksum_among_many_right_ones_is_damage(capture):
     damage(capture.connection(), 0, 1)
     assert capture.names(end=1, bad_checksums=1) == {"damaged_segments": "info"}
+
+
+def test_a_wrong_checksum_that_the_receiver_took_is_no_damage(capture):
+    one = capture.connection().serve()
+    for number in range(10):
+        mark = HAS_IP_ID | HAS_TIMESTAMP | (BAD_CHECKSUM if number == 3 else 0)
+        one.c_data(1 + number, mark=mark)
+        one.s_ack(1.01 + number)
+    found = capture.find(end=11, bad_checksums=1)
+    assert [one.name for one in found] == ["checksum_offload"]
+    assert "edited capture" in found[0].summary
 
 
 def test_a_path_that_damages_many_is_a_warning(capture):

@@ -1,12 +1,14 @@
 """Wrong TCP checksums that are no error: the capturing host leaves them to its network card.
 
 Linux leaves the pseudo-header's sum in the field, which tells; other systems leave anything, and there it tells that
-offload spares hardly a segment. A host whose others are right has had these damaged (`damaged_segments`).
+offload spares hardly a segment. A host whose others are right has had these damaged (`damaged_segments`), but only
+where they had to be sent again: what its receiver took was right when it arrived, and was changed for the capture.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from analyzer.findings import wording
 from analyzer.findings.finding import Cause, Finding
@@ -21,16 +23,25 @@ MIN_SHARE = 0.5
 def look(index: Index) -> Iterator[Finding]:
     """One finding for the whole capture."""
     capture = index.capture
-    index.damaged = _by_host(index) if capture.bad_checksums > capture.partial_checksums else {}
-    offloading = [host for host, (bad, sent) in index.damaged.items() if bad >= MIN_SHARE * sent]
-    bad = capture.partial_checksums + sum(index.damaged.pop(host)[0] for host in offloading)
+    hosts = _by_host(index) if capture.bad_checksums > capture.partial_checksums else {}
+    offloading = [host for host, counts in hosts.items() if counts.bad >= MIN_SHARE * counts.sent]
+    taken = [host for host, counts in hosts.items() if not counts.lost and host not in offloading]
+    index.damaged = {
+        host: (counts.lost, counts.sent) for host, counts in hosts.items() if counts.lost and host not in offloading
+    }
+    bad = capture.bad_checksums - sum(lost for lost, _ in index.damaged.values())
     if not bad:
         return
     evidence = ["their receivers answered them" if index.two_way else "no answer to them is in the capture"]
     if capture.partial_checksums:
         evidence.append(f"{capture.partial_checksums:,} hold the sum of the pseudo-header, as Linux leaves it")
     if offloading:
-        evidence.append(f"the others are all or most segments of {wording.hosts(offloading)}")
+        evidence.append(f"all or most segments of {wording.hosts(offloading)}")
+    if taken:
+        evidence.append(
+            f"single segments of {wording.hosts(taken)}, which never came again: a capture that was edited, or"
+            " a card that joins segments"
+        )
     yield make(
         index,
         CAUSE.name,
@@ -38,8 +49,10 @@ def look(index: Index) -> Iterator[Finding]:
         severity="info",
         confidence="high" if index.two_way else "medium",
         count=bad,
-        summary=f"{wording.many(bad, 'segment')} of {capture.segments:,} carry an unfinished checksum: transmit"
-        " offload, not an error",
+        summary=f"{wording.many(bad, 'segment')} of {capture.segments:,} carry "
+        + ("a wrong" if taken and not offloading and not capture.partial_checksums else "an unfinished")
+        + " checksum that is no error: transmit offload"
+        + (", or an edited capture" if taken else ""),
         evidence=evidence,
         confirm="`ethtool -k INTERFACE | grep tx-checksum` on the capturing host (the filter needs Wireshark's"
         " checksum validation, tcp.check_checksum, switched on)",
@@ -51,21 +64,31 @@ def look(index: Index) -> Iterator[Finding]:
     )
 
 
-def _by_host(index: Index) -> dict[Host, tuple[int, int]]:
-    """Hosts that sent wrong checksums → how many, and segments they sent in all."""
+class Counts(NamedTuple):
+    """Segments of a host: with a wrong checksum, of those the ones that had to be sent again, and all."""
+
+    bad: int
+    lost: int
+    sent: int
+
+
+def _by_host(index: Index) -> dict[Host, Counts]:
+    """Hosts that sent wrong checksums."""
     column = index.table.facts.column
     counts: dict[Host, list[int]] = {}
     for side in ("o_", "r_"):
-        facts = zip(column(side + "hi"), column(side + "lo"), column(side + "bad_checksums"), strict=True)
-        for high, low, bad in facts:
+        names = ("hi", "lo", "bad_checksums", "retransmissions")
+        for high, low, bad, again in zip(*(column(side + name) for name in names), strict=True):
             if bad:
-                counts.setdefault((high, low), [0, 0])[0] += bad
+                count = counts.setdefault((high, low), [0, 0, 0])
+                count[0] += bad
+                count[1] += bad if again >= bad else 0
     for side in ("o_", "r_"):
         facts = zip(column(side + "hi"), column(side + "lo"), column(side + "packets"), strict=True)
         for high, low, packets in facts:
             if (high, low) in counts:
-                counts[high, low][1] += packets
-    return {host: (bad, sent) for host, (bad, sent) in counts.items()}
+                counts[high, low][2] += packets
+    return {host: Counts(*count) for host, count in counts.items()}
 
 
 CAUSE = Cause(

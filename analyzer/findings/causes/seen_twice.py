@@ -72,6 +72,8 @@ def _same(index: Index, one: int, other: int) -> bool:
     def differs(name: str) -> bool:
         return index.fact(one, name) != index.fact(other, name)
 
+    if not any(map(differs, ("o_hi", "o_lo", "r_hi", "r_lo", "r_port", "scope"))):
+        return False  # no NAT changes the client's port alone
     if index.fact(other, "first_ns") - index.fact(one, "first_ns") > MAX_APART_NS or differs("o_syn_tsval"):
         return False
     both = index.fact(one, "bits") & index.fact(other, "bits")
