@@ -1356,6 +1356,8 @@ class Tracker:
             return False
         if not fin and g.payload <= 1 and ((g.seq + 1) & _M32) == sender.snd_nxt:
             # Keep-alive (RFC 9293 section 3.8.4) or zero-window probe.
+            if g.payload and end == sender.tail:
+                sender.has_tail = 0
             if receiver.last_ns > sender.probe_ns:
                 sender.probes = 0
             if sender.probes < 0xFFFF:
