@@ -178,8 +178,9 @@ def state_at(
         and table.never_accepted(row)
     ):
         return moment._replace(state=states.LISTEN, basis=states.TIMER)
-    if moment is None or moment.state != states.SYN_RECEIVED or moment.retried or not moment.last:
+    if moment is None or moment.state != states.SYN_RECEIVED or side != timeline.RESPONDER:
         return moment
-    if side == timeline.RESPONDER and table.kept_no_state(row, when):
+    answer = timeline.cookie(course)
+    if answer is not None and (table.waited_without_state(answer) or table.kept_no_state(row, when)):
         return moment._replace(state=states.LISTEN, basis=states.TIMER)
     return moment

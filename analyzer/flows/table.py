@@ -12,12 +12,14 @@ from collections.abc import Sequence
 
 from analyzer.flows import facts as f
 from analyzer.flows.facts import INDEX, NO_VALUE, WIDTH, FlowFacts
-from analyzer.tcp import states
+from analyzer.tcp import states, timeline
 from analyzer.tcp.timeline import Doubt
 from analyzer.tcp.timers import Timers
 
 #: repetitions of data that take a path's loss past belief: 0.2 + 0.4 + 0.8 s of Linux's timer
 IN_VAIN = 3
+#: repetitions of a FIN whose ACKs were captured that make the next ACK doubtful: one is an ACK that a path lost
+FINS_IN_DOUBT = 2
 #: states that last until a retransmission timer gives up
 WAITING = frozenset((states.SYN_SENT, states.SYN_RECEIVED, states.FIN_WAIT_1, states.CLOSING, states.LAST_ACK))
 
@@ -38,6 +40,8 @@ class FlowTable:
         self.flat = flow_facts.rows
         self.base: Sequence[int] = [at * WIDTH for at in self.order]
         self._cookies: dict[tuple[int, int, int, int], int] | None = None
+        self._keeping: set[tuple[int, int, int, int]] | None = None
+        self._holes: bool | None = None
         self._answers: dict[tuple[int, int, int, int], list[int]] | None = None
         self._ignoring: set[tuple[int, int, int, int]] | None = None
         self._finals: dict[int, tuple[int, int, int, int]] = {}
@@ -76,11 +80,37 @@ class FlowTable:
         if self._cookies is None:
             self._cookies = {}
             for row in range(len(self)):
-                if self._is_cookie(row):
+                if shown := self._cookie_shown_ns(row):
                     key = self.listener(row)
-                    shown = self.fact(row, "last_synack_ns") + self.timers.cookie_ns
                     self._cookies[key] = min(shown, self._cookies.get(key, shown))
         return self._cookies
+
+    def _cookie_shown_ns(self, row: int) -> int:
+        """When a SYN+ACK was due again that was neither acknowledged nor reset nor repeated by a timer; 0: never."""
+        cause, first = self.fact(row, "synack_cause"), self.fact(row, "first_synack_ns")
+        if not first or cause & ~f.CAUSE_ELICITED:
+            return 0
+        if self._is_cookie(row):
+            return self.fact(row, "last_synack_ns") + self.timers.cookie_ns
+        if cause == 0:
+            answer_ns = self.rtt(row, "originator")
+            shown = answer_ns is not None and answer_ns > self.timers.cookie_ns and not self._has_holes()
+            return first + self.timers.cookie_ns if shown else 0
+        answer = timeline.cookie(timeline.course(timeline.unpack(self.transitions(row)), timeline.RESPONDER))
+        return answer.due_ns(self.timers) if answer and self.waited_without_state(answer) else 0
+
+    def waited_without_state(self, answer: timeline.Answer | None) -> bool:
+        """Whether a SYN+ACK was answered only after it was due again: its ACK brought a cookie back.
+
+        Not where the capture is known to lack segments: the ACK, or the repetition, may be one of them.
+        """
+        return answer is not None and answer.is_cookie(self.timers) and not self._has_holes()
+
+    def _has_holes(self) -> bool:
+        """Whether segments are known to be missing from the capture."""
+        if self._holes is None:
+            self._holes = any(any(self.raw(end + "missing")) for end in ("o_", "r_"))
+        return self._holes
 
     def _is_cookie(self, row: int) -> bool:
         """A SYN+ACK neither acknowledged, reset nor repeated when its repetition was due: its sender kept no state."""
@@ -91,10 +121,25 @@ class FlowTable:
             and self.end_ns - self.fact(row, "last_synack_ns") > self.timers.cookie_ns
         )
 
+    def _keepers(self) -> set[tuple[int, int, int, int]]:
+        """Listeners that have kept state at some time: a timer of theirs sent a SYN+ACK again."""
+        if self._keeping is None:
+            self._keeping = {
+                self.listener(row) for row, cause in enumerate(self.raw("synack_cause")) if cause & ~f.CAUSE_ELICITED
+            }
+        return self._keeping
+
     def kept_no_state(self, row: int, when_ns: int) -> bool:
-        """Whether a SYN+ACK never repeated was a SYN cookie: it shows itself, or its listener had used them before."""
-        shown = self.cookie_listeners().get(self.listener(row))
-        return self._is_cookie(row) or (shown is not None and shown <= when_ns)
+        """Whether a SYN+ACK never repeated was a SYN cookie: it shows itself, or by the listener's other answers.
+
+        Those before `when_ns` show that cookies were in use by then; those after it do where the listener never kept
+        state at all (Linux with tcp_syncookies=2).
+        """
+        if self._is_cookie(row):
+            return True
+        listener = self.listener(row)
+        shown = self.cookie_listeners().get(listener)
+        return shown is not None and (shown <= when_ns or listener not in self._keepers())
 
     def answered(self, row: int, since_ns: int, until_ns: int) -> bool:
         """Whether the flow's listener answered another first SYN in that time: its accept queue was not full.
@@ -128,6 +173,8 @@ class FlowTable:
         syn_received = doubt.state == states.SYN_RECEIVED
         retries = self.timers.synack_retries if syn_received else self.timers.orphan_retries
         proven = silent_until > doubt.until_ns and doubt.repeats < retries
+        if not syn_received and doubt.repeats < FINS_IN_DOUBT:
+            return state, basis
         if not syn_received:
             return (state, basis) if proven or at_ns > doubt.until_ns else (doubt.state, states.INFERRED)
         if self.answered(row, doubt.since_ns, at_ns):
@@ -148,7 +195,8 @@ class FlowTable:
         """The flow's bits, a FIN's acknowledgment left out while it is in doubt at the end of the capture."""
         bits = self.fact(row, "bits")
         for end, acked in (("o_", f.O_FIN_ACKED), ("r_", f.R_FIN_ACKED)):
-            if bits & acked and self.end_ns <= self.fact(row, end + "doubt_until_ns"):
+            doubtful = self.fact(row, end + "doubt_repeats") >= FINS_IN_DOUBT
+            if bits & acked and doubtful and self.end_ns <= self.fact(row, end + "doubt_until_ns"):
                 bits &= ~acked
         return bits
 

@@ -69,6 +69,21 @@ class Moment(NamedTuple):
     doubt: Doubt | None = None
 
 
+class Answer(NamedTuple):
+    """A responder's SYN+ACK that no timer repeated: when it was last sent, and when its state then moved on."""
+
+    sent_ns: int
+    next_ns: int | None  # None: it never did
+
+    def due_ns(self, timers: Timers) -> int:
+        """When a SYN+ACK that kept state would have been sent again."""
+        return self.sent_ns + timers.cookie_ns
+
+    def is_cookie(self, timers: Timers) -> bool:
+        """Whether what moved the state on came after the repetition was due: nothing was kept in between."""
+        return self.next_ns is not None and self.next_ns > self.due_ns(timers)
+
+
 def unpack(log: bytes) -> list[Entry]:
     """The log as entries, in order of capture. Format: pairs of uint64, time and packed word (see `tracker._set`)."""
     words = array("Q")
@@ -90,6 +105,21 @@ def unpack(log: bytes) -> list[Entry]:
 def course(entries: Sequence[Entry], side: int) -> list[Entry]:
     """The entries of one end that still stand."""
     return [entry for entry in entries if entry.side == side and not entry.withdrawn]
+
+
+def cookie(entries: Sequence[Entry]) -> Answer | None:
+    """The SYN+ACK of the responder whose `course` this is, where only repeated SYNs elicited it again; else None."""
+    answer = None
+    for entry in entries:
+        if entry.state == states.SYN_RECEIVED:
+            if answer is not None and entry.reason != states.RE_SYNACK_ELICITED:
+                return None
+            answer = Answer(entry.ts_ns, None)
+        elif answer is None:
+            return None  # simultaneous open: a socket that sent a SYN of its own
+        else:
+            return answer._replace(next_ns=entry.ts_ns)
+    return answer
 
 
 def at(entries: Sequence[Entry], when_ns: int, timers: Timers) -> Moment | None:

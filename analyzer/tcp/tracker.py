@@ -96,6 +96,8 @@ _COPY_BY_ID_NS = cython.declare(cython.longlong, 500_000_000)
 _COPY_BY_TSVAL_NS = cython.declare(cython.longlong, 5_000_000)
 # … and without time stamps only closeness: no timer of any stack fires within a millisecond.
 _COPY_BARE_NS = cython.declare(cython.longlong, 1_000_000)
+# No stack sends a SYN+ACK again by a shorter timer (Linux 1 s, RFC 6298 section 2.1; Windows 300 ms at least).
+_SYNACK_TIMER_NS = cython.declare(cython.longlong, 200_000_000)
 # An ACK doubted because one was missed before is believed when the next retransmission has not come: Linux timers run
 # late by up to a few per cent.
 _DOUBT_PERCENT = cython.declare(cython.longlong, states.DOUBT_PERCENT)
@@ -1297,8 +1299,10 @@ class Tracker:
             self._unreset(flow, sender)
         if receiver.state == _SYN_SENT:
             self._event(flow, sender, receiver, _EV_SYN_ACK, g)
-        if (syn_between and g.ts - receiver.syn_ns <= round_trip) or flow.bits & _B_SIMULTANEOUS_OPEN:
-            # In a simultaneous open every SYN+ACK is answered, by another one or by an ACK, until both have arrived.
+        too_soon: cython.bint = previous_ns != 0 and g.ts - previous_ns < _SYNACK_TIMER_NS
+        if too_soon or (syn_between and g.ts - receiver.syn_ns <= round_trip) or flow.bits & _B_SIMULTANEOUS_OPEN:
+            # No timer sent it: the path passed it twice, or a SYN that elicited it. In a simultaneous open every
+            # SYN+ACK is answered, by another one or by an ACK, until both have arrived.
             flow.synack_cause |= _C_ELICITED
             if sender.state == _SYN_RECEIVED:
                 self._refresh(flow, sender, _RE_SYNACK_ELICITED, g, 0)
