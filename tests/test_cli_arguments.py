@@ -79,3 +79,5 @@ def test_defaults_in_the_help_are_those_of_the_timers():
     defaults = Timers()
     for _, field, words in arguments._TIMERS:
         assert f"(default {getattr(defaults, field) / 10**9:g} s" in words
+    for _, field, words in arguments._RETRIES:
+        assert f"(default {getattr(defaults, field)})" in words

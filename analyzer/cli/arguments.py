@@ -23,6 +23,8 @@ LEAST_EPOCH_NS = 10**14
 MAX_NS = 2**63 - 1
 
 _UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": SECOND_NS, "m": 60 * SECOND_NS, "h": 3600 * SECOND_NS}
+#: Linux's tcp_synack_retries, tcp_orphan_retries and tcp_syn_linear_timeouts are bytes, tcp_syn_retries stops at 127
+MOST_RETRIES = 255
 CAPTURE, OUTPUT = "FILE", "OUT"  # how arguments that name files are called
 TIME_WORDS = "epoch seconds (decimals allowed), epoch nanoseconds, or ISO 8601 (UTC where it says nothing else)"
 
@@ -75,7 +77,7 @@ def add_narrowing(parser: argparse.ArgumentParser, *, host: bool = True, where: 
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """--by-vlan, --by-tunnel, --max-flows and the timers of the hosts."""
+    """--by-vlan, --by-tunnel, --max-flows, and the timers of the hosts with their Linux defaults."""
     group = parser.add_argument_group("analysis")
     group.add_argument("--by-vlan", action="store_true", help="the same 4-tuple on another VLAN is another connection")
     group.add_argument("--by-tunnel", action="store_true", help="the same 4-tuple in another tunnel is another one")
@@ -85,15 +87,40 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="connections held at once at most; the oldest half-open leave first",
     )
+    hosts = parser.add_argument_group(
+        "timers of the hosts", "when a state is over although no packet says so; the defaults are Linux's"
+    )
     for option, field, what in _TIMERS:
-        group.add_argument(option, dest=field, type=duration_argument, metavar="TIME", help=what)
+        hosts.add_argument(option, dest=field, type=duration_argument, metavar="TIME", help=what)
+    for option, field, what in _RETRIES:
+        hosts.add_argument(option, dest=field, type=_retries, metavar="N", help=what)
 
 
 _TIMERS = (
-    ("--time-wait", "time_wait_ns", "how long the hosts keep TIME_WAIT (default 60 s, as Linux)"),
+    ("--time-wait", "time_wait_ns", "how long TIME_WAIT lasts (default 60 s)"),
     ("--syn-timeout", "first_syn_ns", "when a SYN or SYN+ACK is first sent again (default 1 s)"),
-    ("--fin-timeout", "fin_ns", "how long a FIN never sent again keeps its state (default 60 s)"),
+    ("--fin-wait", "fin_ns", "how long FIN_WAIT_1, CLOSING and LAST_ACK last without a second FIN (default 60 s)"),
+    ("--fin-timeout", "fin_timeout_ns", "tcp_fin_timeout: how long an orphaned FIN_WAIT_2 lasts (default 60 s)"),
     ("--cookie-wait", "cookie_ns", "a SYN+ACK not repeated by then was a SYN cookie (default 1.15 s)"),
+)
+_RETRIES = (
+    ("--syn-retries", "syn_retries", "tcp_syn_retries: SYNs sent again before SYN_SENT ends (default 6)"),
+    (
+        "--syn-linear-timeouts",
+        "syn_linear_timeouts",
+        "tcp_syn_linear_timeouts: as many more where SYNs come every second at first (default 4)",
+    ),
+    (
+        "--synack-retries",
+        "synack_retries",
+        "tcp_synack_retries: SYN+ACKs sent again before SYN_RECEIVED ends (default 5)",
+    ),
+    (
+        "--orphan-retries",
+        "orphan_retries",
+        "tcp_orphan_retries: how long FIN_WAIT_1, CLOSING and LAST_ACK of a closed socket last: as long as so many "
+        "repeats take, the first after 200 ms (default 8)",
+    ),
 )
 
 
@@ -122,7 +149,8 @@ def timers_of(args: argparse.Namespace) -> Timers:
     """The hosts' timers in `args`."""
     from analyzer.tcp.timers import Timers
 
-    given = {field: value for _, field, _ in _TIMERS if (value := getattr(args, field)) is not None}
+    fields = [field for _, field, _ in (*_TIMERS, *_RETRIES)]
+    given = {field: value for field in fields if (value := getattr(args, field)) is not None}
     return Timers(**given)
 
 
@@ -240,4 +268,10 @@ def _port(text: str) -> int:
 def count_argument(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no count: 1 or more")
+    return int(text)
+
+
+def _retries(text: str) -> int:
+    if not text.isdecimal() or int(text) > MOST_RETRIES:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of retries: 0 to {MOST_RETRIES}")
     return int(text)

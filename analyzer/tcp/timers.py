@@ -11,6 +11,10 @@ from typing import NamedTuple
 from analyzer.tcp import states
 
 SECOND_NS = 1_000_000_000
+LONGEST_NS = 120 * SECOND_NS  # Linux TCP_RTO_MAX: no wait for a retransmission is longer
+LEAST_RTO_NS = SECOND_NS // 5  # Linux TCP_RTO_MIN
+ROUNDING_PERCENT = 3  # a time-out of 200 ms and its doublings, as a capture shows them
+LINEAR_BACKOFF_AFTER = 9  # ilog2(TCP_RTO_MAX / TCP_RTO_MIN): from then on each wait is the longest
 
 
 class Timers(NamedTuple):
@@ -19,12 +23,14 @@ class Timers(NamedTuple):
     time_wait_ns: int = 60 * SECOND_NS  # Linux TCP_TIMEWAIT_LEN, not tunable; RFC 9293 says 2 MSL = 240 s
     wheel_ns: int = 1_024_000_000  # half the step of Linux's timer wheel at 60 s (HZ=250): it ends that late on average
     first_syn_ns: int = SECOND_NS  # RFC 6298 section 2.1; Linux TCP_TIMEOUT_INIT, SYN and SYN+ACK alike
-    fin_ns: int = 60 * SECOND_NS  # a FIN not yet repeated: its timer depends on a round trip nobody measured
-    overdue_percent: int = 15  # Linux timers run up to a few per cent late
-    fin_timeout_ns: int = 60 * SECOND_NS  # Linux tcp_fin_timeout: how long FIN_WAIT_2 outlives its process
+    syn_retries: int = 6  # Linux tcp_syn_retries: so many SYNs sent again, then the end
+    syn_linear_timeouts: int = 4  # Linux tcp_syn_linear_timeouts (since 6.5): so many more, and the first waits alike
     synack_retries: int = 5  # Linux tcp_synack_retries: after so many repeats silence proves nothing
-    orphan_retries: int = 8  # Linux tcp_orphan_retries (0 means 8): the same for a FIN
+    fin_ns: int = 60 * SECOND_NS  # a FIN not yet repeated: its timer depends on a round trip nobody measured
+    orphan_retries: int = 8  # Linux tcp_orphan_retries (0 means 8): how long a closed socket repeats its FIN
+    fin_timeout_ns: int = 60 * SECOND_NS  # Linux tcp_fin_timeout: how long FIN_WAIT_2 outlives its process
     cookie_ns: int = 1_150_000_000  # a SYN+ACK neither answered nor repeated by then kept no state
+    overdue_percent: int = 15  # Linux timers run up to a few per cent late
 
     def expiry_ns(self, state: int, refresh_ns: int, repeats: int, interval_ns: int) -> int | None:
         """When the state ends silently, or None if it has no timer.
@@ -35,13 +41,15 @@ class Timers(NamedTuple):
         if state == states.TIME_WAIT:
             return refresh_ns + self.time_wait_ns + self.wheel_ns
         if state in (states.SYN_SENT, states.SYN_RECEIVED):
-            wait = self.first_syn_ns if repeats == 0 else self._next(interval_ns, linear=state == states.SYN_SENT)
+            wait = self._syn_wait(repeats, interval_ns, linear=state == states.SYN_SENT)
         elif state in (states.FIN_WAIT_1, states.CLOSING, states.LAST_ACK):
-            wait = self.fin_ns if repeats == 0 else self._next(interval_ns, linear=False)
             if repeats == 0:
-                return refresh_ns + wait
+                return refresh_ns + self.fin_ns
+            wait = min(2 * interval_ns, LONGEST_NS)
         else:
             return None
+        if self._is_last(state, repeats, interval_ns):
+            return refresh_ns + wait  # the interval that it doubles was as late as this end will be
         return refresh_ns + self.overdue(wait)
 
     def orphan_end_ns(self, since_ns: int, reset_ns: int) -> int:
@@ -50,17 +58,42 @@ class Timers(NamedTuple):
         Linux ends it `tcp_fin_timeout` after its process is gone, silently; where that is longer than the time
         between, it was set shorter, and the middle of that time is the best guess.
         """
-        return min(since_ns + self.fin_timeout_ns, (since_ns + reset_ns) // 2)
+        end_ns = since_ns + self.fin_timeout_ns
+        return end_ns if end_ns <= reset_ns else (since_ns + reset_ns) // 2
 
     def overdue(self, wait_ns: int) -> int:
         """How long after a transmission the next one, due after `wait_ns`, is taken not to come."""
         return wait_ns * (100 + self.overdue_percent) // 100
 
-    def _next(self, interval_ns: int, *, linear: bool) -> int:
-        """The longest wait that may follow `interval_ns`: doubled (RFC 6298 section 5.5), at most 120 s.
+    def _syn_wait(self, repeats: int, interval_ns: int, *, linear: bool) -> int:
+        """The longest wait that may follow: doubled (RFC 6298 section 5.5), the first alike where `linear` may be.
 
-        Linux since 6.5 repeats the first SYNs every second (tcp_syn_linear_timeouts), others double at once; twice the
-        last interval covers both. `linear` keeps a first interval that a late capture shortened at a whole timer.
+        One repeat does not yet tell 1-2-3-4-5-7 from 1-3-7, so the longer wait is taken. Linear waits also keep an
+        interval that a late capture shortened at a whole timer.
         """
-        shortest = self.first_syn_ns if linear else 0
-        return min(max(2 * interval_ns, shortest), 120 * SECOND_NS)
+        if repeats == 0:
+            return self.first_syn_ns
+        if linear and self._is_linear(repeats, interval_ns) and repeats <= self.syn_linear_timeouts:
+            return self.first_syn_ns
+        return min(max(2 * interval_ns, self.first_syn_ns if linear else 0), LONGEST_NS)
+
+    def _is_linear(self, repeats: int, interval_ns: int) -> bool:
+        """Whether SYNs are sent again as Linux since 6.5 does: less far apart than doubling would have them."""
+        if self.syn_linear_timeouts == 0 or repeats < 2:
+            return False
+        doubled = self.first_syn_ns << min(repeats - 1, LINEAR_BACKOFF_AFTER)
+        return interval_ns < min(doubled, LONGEST_NS) * 3 // 4
+
+    def _is_last(self, state: int, repeats: int, interval_ns: int) -> bool:
+        """Whether the host, if its settings are these, gives up when its timer fires the next time."""
+        if state == states.SYN_SENT:
+            linear = self.syn_linear_timeouts if self._is_linear(repeats, interval_ns) else 0
+            known = repeats > 1 or self.syn_linear_timeouts == 0
+            return known and repeats >= self.syn_retries + linear
+        if state == states.SYN_RECEIVED:
+            return repeats >= self.synack_retries
+        # Linux counts time here, not FINs: as much as so many retries take that begin at 200 ms and double. The first
+        # interval doubled until now, and its next wait, are four times the last one together.
+        patience = ((2 << min(self.orphan_retries, LINEAR_BACKOFF_AFTER)) - 1) * LEAST_RTO_NS
+        patience += max(self.orphan_retries - LINEAR_BACKOFF_AFTER, 0) * LONGEST_NS
+        return 4 * interval_ns * (100 + ROUNDING_PERCENT) // 100 >= patience
