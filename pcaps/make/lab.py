@@ -297,14 +297,16 @@ class Net:
         return taken
 
     @contextmanager
-    def capture(self, host: str, to: Path, device: str = "eth0", only: str = RELEVANT) -> Iterator[None]:
-        """tcpdump (dumpcap where `to` ends in .pcapng) on `host` while the block runs."""
+    def capture(
+        self, host: str, to: Path, device: str = "eth0", only: str = RELEVANT, options: Iterable[str] = ()
+    ) -> Iterator[None]:
+        """tcpdump (dumpcap where `to` ends in .pcapng) on `host` while the block runs, with `options` of its own."""
         namespace = getattr(self, host).namespace
         if to.suffix == ".pcapng":
-            tool, ready = ["dumpcap", "-q", "-i", device, "-f", only, "-w", str(to)], "File:"
+            tool, ready = ["dumpcap", "-q", *options, "-i", device, "-f", only, "-w", str(to)], "File:"
         else:
-            options = ["-Z", "root", "-U", "-n", "--immediate-mode", "-B", "8192"]
-            tool, ready = ["tcpdump", *options, "-i", device, "-w", str(to), only], "listening on"
+            usual = ["-Z", "root", "-U", "-n", "--immediate-mode", "-B", "8192"]
+            tool, ready = ["tcpdump", *usual, *options, "-i", device, "-w", str(to), only], "listening on"
         running = subprocess.Popen(
             ["ip", "netns", "exec", namespace, *tool], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
         )

@@ -15,11 +15,11 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from kernel.cases import closing, ends, opening, queues, trouble, views  # noqa: F401  register their cases
+from kernel.cases import closing, ends, mixes, opening, queues, trouble, views  # noqa: F401  register their cases
 from kernel.stage import CASES, Stage, counters
 from lab import LabError, Net, need_root_and_tools
 
-TOOLS = ("ip", "nft", "nstat", "ss", "tcpdump")
+TOOLS = ("dumpcap", "ip", "nft", "nstat", "ss", "tcpdump")
 AT_ONCE = 16  # cases mostly sleep
 TRIES = 3  # a busy machine delays a timer now and then
 HOSTS = ("client", "router", "server")

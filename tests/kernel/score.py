@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
-from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dpkt
 from lab import CLIENT_V4, CLIENT_V6
@@ -35,12 +34,32 @@ STATES = {
 QUIET_S = 0.05  # a snapshot with a packet nearer than this may fall on either side of it
 WHOLE = ("client", "server", "client_any", "server_any")  # captures of a host's whole traffic
 CLIENT = (CLIENT_V4, CLIENT_V6)
+#: the kernel's state and ours where an ACK arrives that follows lost ones: `doubt` in docs/unknowable.md
+DOUBTS = {
+    ("ESTABLISHED", "SYN_RECEIVED"),
+    ("FIN_WAIT_2", "FIN_WAIT_1"),
+    ("TIME_WAIT", "CLOSING"),
+    ("-", "LAST_ACK"),
+}
 LINKS = {
     dpkt.pcap.DLT_EN10MB: dpkt.ethernet.Ethernet,
     dpkt.pcap.DLT_LINUX_SLL2: dpkt.sll2.SLL2,
 }
 
 Ends = tuple[str, int, str, int]
+End = tuple[str, int]
+
+
+class Segment(NamedTuple):
+    """What a segment is known by at both ends."""
+
+    quoted: bool  # by an ICMP error
+    sender: End
+    seq: int
+    ack: int
+    flags: int
+    length: int
+    options: bytes
 
 
 @dataclass(frozen=True)
@@ -136,11 +155,13 @@ def _compare(folder: Path, known: dict[str, Any], capture: dict[str, Any], shot:
         score.total += 1
         theirs, mine = kernel.get(ends, "-"), ours.get(ends, "-")
         if theirs != mine:
-            reason = _reason(folder, known, vantage, host, ends, when)
+            reason = _reason(folder, known, vantage, host, ends, when, theirs, mine)
             score.wrong.append(Difference(vantage, host, shot["label"], when, ends, theirs, mine, reason))
 
 
-def _reason(folder: Path, known: dict[str, Any], vantage: str, host: str, ends: Ends, when: float) -> str:
+def _reason(
+    folder: Path, known: dict[str, Any], vantage: str, host: str, ends: Ends, when: float, theirs: str, mine: str
+) -> str:
     """The line of docs/unknowable.md that explains a difference, "" if none does."""
     for one in known["explained"]:
         applies = (one["host"], tuple(one["ends"])) == (host, ends) and one["vantage"] in ("", vantage)
@@ -148,32 +169,72 @@ def _reason(folder: Path, known: dict[str, Any], vantage: str, host: str, ends: 
             return str(one["reason"])
     if kind(vantage, host) == "far" and path_differs(folder, known["scenario"], ends, when):
         return "path"
+    if kind(vantage, host) == "far" and (theirs, mine) in DOUBTS and path_lost(folder, known["scenario"], ends, when):
+        return "doubt"
     if vantage in ("server_rx_only", "server_tx_only"):
         return "direction"
     return ""
 
 
 def path_differs(folder: Path, case: str, ends: Ends, when: float) -> bool:
-    """Whether the two hosts had seen different segments of a connection by then: lost, on their way, or forged.
+    """Whether something that one host has said was still unheard by the other then: lost, on its way, or forged.
 
-    A segment that its sender never sent is no truth at any time: a forged one counts from the beginning.
+    A segment sent again and then received explains nothing any more. One that its sender never sent is no truth at
+    any time: a forged one counts from the beginning.
     """
-    client, server = (segments(folder / f"{case}.{vantage}.pcap") for vantage in ("client", "server"))
+    client, server = (segments(_capture(folder, case, host)) for host in ("client", "server"))
     connection = frozenset((ends[:2], ends[2:]))
-    if _until(client, connection, when) != _until(server, connection, when):
-        return True
-    received = _until(server, connection, inf) - _until(client, connection, inf)
-    return any(sender in CLIENT for _, (sender, _), *_ in received)
+    at_client, at_server = client.get(connection, ()), server.get(connection, ())
+    for sender in (ends[:2], ends[2:]):
+        here, there = (at_client, at_server) if sender[0] in CLIENT else (at_server, at_client)
+        if heard(here, sender, when) != heard(there, sender, when):
+            return True
+    forged = {what for _, what in at_server} - {what for _, what in at_client}
+    return any(what.sender[0] in CLIENT for what in forged)
 
 
-def _until(found: dict[Any, list[tuple[float, Any]]], connection: Any, when: float) -> Counter[Any]:
-    return Counter(identity for at, identity in found.get(connection, ()) if at <= when)
+def path_lost(folder: Path, case: str, ends: Ends, when: float) -> bool:
+    """Whether a segment from the other end was lost on its way to `ends[:2]` before, sent again or not."""
+    sender, host = ends[2:], "client" if ends[0] in CLIENT else "server"
+    there = segments(_capture(folder, case, "server" if host == "client" else "client"))
+    here = segments(_capture(folder, case, host))
+    connection = frozenset((ends[:2], ends[2:]))
+
+    def known_by(found: Any) -> Counter[Segment]:
+        return Counter(one for at, one in found.get(connection, ()) if at <= when and one.sender == sender)
+
+    return bool(known_by(there) - known_by(here))
+
+
+def heard(found: Iterable[tuple[float, Segment]], sender: End, when: float) -> tuple[object, ...]:
+    """All that a sender had let a host know by then, however often: its bytes, FINs, RSTs, highest ACK, errors."""
+    sent: set[int] = set()
+    others: set[Segment] = set()
+    highest: int | None = None
+    for at, one in found:
+        if at > when or one.sender != sender:
+            continue
+        if one.quoted or one.flags & dpkt.tcp.TH_RST:
+            others.add(one._replace(options=b""))
+            continue
+        if one.flags & dpkt.tcp.TH_FIN:  # what it acknowledges tells CLOSING from LAST_ACK
+            others.add(one._replace(options=b"", flags=dpkt.tcp.TH_FIN, length=0, seq=(one.seq + one.length) % 2**32))
+        room = one.length + bool(one.flags & dpkt.tcp.TH_SYN) + bool(one.flags & dpkt.tcp.TH_FIN)
+        sent |= {(one.seq + at_byte) % 2**32 for at_byte in range(room)}
+        if one.flags & dpkt.tcp.TH_ACK and (highest is None or (one.ack - highest) % 2**32 < 2**31):
+            highest = one.ack
+    return sent, highest, others
+
+
+def _capture(folder: Path, case: str, vantage: str) -> Path:
+    """The case's capture there, in whichever format; a path where nothing is if it has none."""
+    return next(folder.glob(f"{case}.{vantage}.pcap*"), folder / f"{case}.{vantage}.pcap")
 
 
 @lru_cache(maxsize=256)
-def segments(capture: Path) -> dict[Any, list[tuple[float, Any]]]:
-    """Connection → (when, what a segment is known by at both ends); ICMP errors belong to what they quote."""
-    found: dict[Any, list[tuple[float, Any]]] = defaultdict(list)
+def segments(capture: Path) -> dict[frozenset[End], list[tuple[float, Segment]]]:
+    """Connection → (when, segment) in order of capture; ICMP errors belong to what they quote."""
+    found: dict[frozenset[End], list[tuple[float, Segment]]] = defaultdict(list)
     if not capture.exists():
         return found
     for when, packet in _packets(capture):
@@ -184,14 +245,15 @@ def segments(capture: Path) -> dict[Any, list[tuple[float, Any]]]:
             inner = packet.data
         if isinstance(inner, dpkt.tcp.TCP):
             source, target = (str(ip_address(packet.src)), inner.sport), (str(ip_address(packet.dst)), inner.dport)
-            what = (quoted, source, inner.seq, inner.ack, inner.flags, len(inner.data), bytes(inner.opts))
+            size, options = len(inner.data), bytes(inner.opts)
+            what = Segment(quoted, source, inner.seq, inner.ack, inner.flags, size, options)
             found[frozenset((source, target))].append((when, what))
     return found
 
 
 def _packets(capture: Path) -> Iterator[tuple[float, Any]]:
     with capture.open("rb") as file:
-        reader = dpkt.pcap.Reader(file)
+        reader = dpkt.pcap.UniversalReader(file)
         for when, data in reader:
             packet = LINKS[reader.datalink()](data).data
             if isinstance(packet, dpkt.ip.IP | dpkt.ip6.IP6):

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import socket
-import struct
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
+import dpkt
 from lab import CLIENT_V4, CLIENT_V6, QUIET_S, RELEVANT, SERVER_V4, SERVER_V6, STATE_NAMES, Host, LabError, Net
 from pairs import Pair, pair
 
@@ -34,6 +34,7 @@ VANTAGES = {
     "server_tx_only": ("server", "eth0", f"({RELEVANT}) and ({_FROM_SERVER})"),
     "router_clients": ("router", "clients", RELEVANT),
     "router_servers": ("router", "servers", RELEVANT),
+    "router_any": ("router", "any", RELEVANT),
 }
 FOR_EVER = 1e12
 WATCH_S = 0.1  # between two looks for a silent end
@@ -75,13 +76,17 @@ class Stage:
     _ports: Iterator[int] = field(default_factory=lambda: count(8001))
 
     @contextmanager
-    def capture(self, *vantages: str) -> Iterator[None]:
-        """tcpdump at each of `vantages` while the block runs."""
+    def capture(self, *vantages: str, pcapng: Sequence[str] = (), options: Sequence[str] = ()) -> Iterator[None]:
+        """A capture at each of `vantages` while the block runs: dumpcap at those of `pcapng`, tcpdump at the others.
+
+        `options` go to either: `-s 128`; `--nano` is for tcpdump alone (dumpcap writes nanoseconds by itself).
+        """
         with ExitStack() as running:
             for vantage in vantages:
                 host, device, only = VANTAGES[vantage]
-                file = self.folder / f"{self.name}.{vantage}.pcap"
-                running.enter_context(self.net.capture(host, file, device, only))
+                file = self.folder / f"{self.name}.{vantage}.{'pcapng' if vantage in pcapng else 'pcap'}"
+                given = [one for one in options if vantage not in pcapng or one != "--nano"]
+                running.enter_context(self.net.capture(host, file, device, only, given))
                 self.captures.append({"file": file.name, "vantage": vantage, "host": host, "t_start": time.time()})
             yield
             stop = time.time()
@@ -151,6 +156,26 @@ class Stage:
                 if meant not in (None, got):
                     raise LabError(f"'{label}': {seen} on the {host} is {got}, meant {meant}")
         time.sleep(2 * QUIET_S)
+
+    def wait_for(self, *claims: tuple[Ended, str | None, str | None], seconds: float = 12) -> None:
+        """Look every WATCH_S until the kernel has all of `claims`, as long as a repeat may take on a busy machine.
+
+        Raises LabError where one of them has not come true after `seconds`.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            rows = {host: getattr(self.net, host).sockets() for host in ("client", "server")}
+            missing = [
+                f"{seen} on the {host} is {got}, meant {meant}"
+                for ends, *both in claims
+                for host, meant in zip(rows, both, strict=True)
+                if (got := _state(rows[host], seen := _seen_from(host, ends))) != meant and meant is not None
+            ]
+            if not missing:
+                return
+            if time.monotonic() > deadline:
+                raise LabError(f"after {seconds:.0f} s {missing[0]}")
+            time.sleep(WATCH_S)
 
     def watch_end(self, sockets: Iterable[tuple[str, Ended]], seconds: float) -> None:
         """Look every WATCH_S until these (host, connection) are gone; note when each was last seen and first not.
@@ -270,15 +295,10 @@ def counters(host: Host) -> dict[str, int]:
     return {name: int(value) for name, value, _ in lines if name.startswith(("Tcp", "TcpExt", "Icmp"))}
 
 
-def packet_times(pcap: Path) -> list[float]:
-    """When each packet of a little-endian microsecond pcap was captured, epoch seconds."""
-    data = pcap.read_bytes()
-    at, found = 24, []
-    while at + 16 <= len(data):
-        seconds, micros, length = struct.unpack_from("<III", data, at)
-        found.append(seconds + micros / 1e6)
-        at += 16 + length
-    return found
+def packet_times(capture: Path) -> list[float]:
+    """When each packet of a pcap or pcapng was captured, epoch seconds."""
+    with capture.open("rb") as file:
+        return [float(when) for when, _ in dpkt.pcap.UniversalReader(file)]
 
 
 def _quiet(times: list[float], shot: dict[str, Any]) -> dict[str, Any]:

@@ -13,28 +13,13 @@ from truth import analysis
 pytestmark = pytest.mark.root
 
 OWN_ENOUGH = 0.99  # mean of cases, the host captured on
-FAR_ENOUGH = (
-    0.85  # the other host, across a path that loses segments on purpose (0.865 to 0.871 measured, it varies by run)
-)
-CHANCE_ENOUGH = 0.9  # one case at random: a difference or two may be a defect, more are one
+FAR_ENOUGH = 0.86  # the other host, across a path that loses segments on purpose
+CHANCE_ENOUGH = 0.98  # one case at random: a few sockets are in doubt for a moment (docs/unknowable.md), no more
 DOCUMENT = analysis.PROJECT / "docs" / "unknowable.md"
 RFC_9293 = {*score.STATES.values(), "LISTEN"}  # the eleventh, CLOSED, is no line in a socket table
 
-#: case → what the analyzer still gets wrong
-DEFECTS = {
-    "last_ack_stuck": "the doubt about an ACK of a FIN outlives the repeat that did not come",
-    "final_ack_lost_behind_the_capture": "the doubt about a third ACK outlives the SYN+ACK that did not come",
-}
-FAR_DEFECTS = DEFECTS
-
-
-def cases(defects: dict[str, str]) -> list[object]:
-    """A parameter a case that goes the same way each time; the ones with a known defect must fail."""
-    return [
-        pytest.param(name, marks=pytest.mark.xfail(reason=defects[name], strict=True) if name in defects else ())
-        for name, case in CASES.items()
-        if not case.chance
-    ]
+#: cases that go the same way each time
+SETTLED = [name for name, case in CASES.items() if not case.chance]
 
 
 def reasons() -> set[str]:
@@ -46,7 +31,7 @@ def played(lab: Lab, name: str) -> None:
     assert not lab.failed.get(name), lab.failed[name]
 
 
-@pytest.mark.parametrize("name", cases(DEFECTS))
+@pytest.mark.parametrize("name", SETTLED)
 def test_host_captured_on(lab: Lab, name: str) -> None:
     """Every socket is as the kernel has it, but for what docs/unknowable.md lists."""
     played(lab, name)
@@ -54,7 +39,7 @@ def test_host_captured_on(lab: Lab, name: str) -> None:
     assert not left, "\n".join(left)
 
 
-@pytest.mark.parametrize("name", cases(FAR_DEFECTS))
+@pytest.mark.parametrize("name", SETTLED)
 def test_far_host(lab: Lab, name: str) -> None:
     """A difference at the other end comes from segments that one host sent and the other has not got, or is listed."""
     played(lab, name)
@@ -62,11 +47,12 @@ def test_far_host(lab: Lab, name: str) -> None:
     assert not left, "\n".join(left)
 
 
+@pytest.mark.parametrize("wanted", ["own", "far"])
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.chance])
-def test_random_paths(lab: Lab, name: str) -> None:
-    """What a path loses, doubles or reorders at random does not derail the host captured on."""
+def test_random_paths(lab: Lab, name: str, wanted: str) -> None:
+    """What a path loses, doubles or reorders at random does not derail us."""
     played(lab, name)
-    found = score.scores(lab.folder, name, "own").values()
+    found = score.scores(lab.folder, name, wanted).values()
     left = [line for one in found for line in one.unexplained()]
     assert len(left) <= (1 - CHANCE_ENOUGH) * sum(one.total for one in found), "\n".join(left)
 

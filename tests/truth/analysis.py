@@ -10,6 +10,7 @@ from analyzer.engine import Options, run
 from analyzer.flows import columns
 from analyzer.flows.table import FlowTable
 from analyzer.sockets import Socket, sockets_at
+from analyzer.tcp.timers import Timers
 
 PROJECT = Path(__file__).resolve().parents[2]
 SHARED = PROJECT.parent / "shared"
@@ -25,6 +26,12 @@ def table(path: Path) -> FlowTable:
     return FlowTable(result.facts, result.end_ns, scopes=result.scopes)
 
 
+def with_timers(path: Path, timers: Timers) -> FlowTable:
+    """The same flows, on hosts whose timers are these."""
+    known = table(path)
+    return FlowTable(known.facts, known.end_ns, timers, known.scopes)
+
+
 def records(path: Path) -> list[dict[str, Any]]:
     """Every flow's columns, in order of `flow`."""
     flows = table(path)
@@ -33,7 +40,12 @@ def records(path: Path) -> list[dict[str, Any]]:
 
 def sockets(path: Path, at_ns: int, host: str) -> dict[tuple[str, int, str, int], str]:
     """(local, port, peer, port) → state of the host's connected sockets at that moment."""
-    return {_key(one): one.state for one in sockets_at(table(path), at_ns, host) if one.flow is not None}
+    return sockets_of(table(path), at_ns, host)
+
+
+def sockets_of(flows: FlowTable, at_ns: int, host: str) -> dict[tuple[str, int, str, int], str]:
+    """The same of a table."""
+    return {_key(one): one.state for one in sockets_at(flows, at_ns, host) if one.flow is not None}
 
 
 def _key(one: Socket) -> tuple[str, int, str, int]:

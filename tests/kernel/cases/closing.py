@@ -10,7 +10,7 @@ from lab import numbers, receive, reset
 from raw import ACK, FIN, RST, SYN, SYN_OPTIONS, segment
 
 
-@case("Ordinary closes from either end, with data before.", one_way_s=0.1, seconds=9)
+@case("Ordinary closes from either end, with data before.", one_way_s=0.3, seconds=20)
 def graceful(stage: Stage) -> None:
     with stage.capture("client", "server"):
         for ends in (V4, V6):
@@ -19,16 +19,17 @@ def graceful(stage: Stage) -> None:
                 one.client.sendall(b"q" * 40)
                 one.server.sendall(b"a" * 3000)
                 stage.shot("data on the way", (one, "ESTABLISHED", "ESTABLISHED"), after=0.06)
-                time.sleep(0.3)
+                time.sleep(0.7)
                 receive(one.client, 3000)
                 receive(one.server, 40)
                 here, there = (one.client, one.server) if first == "client" else (one.server, one.client)
                 mine = 1 if first == "client" else -1
                 here.close()
                 stage.shot("FIN on the way", (one, *("FIN_WAIT_1", "ESTABLISHED")[::mine]), after=0.055)
-                stage.shot("half closed", (one, *("FIN_WAIT_2", "CLOSE_WAIT")[::mine]), after=0.15)
-                there.close()
-                stage.shot("closed", (one, *("TIME_WAIT", "CLOSED")[::mine]), after=0.3)
+                for state in (("FIN_WAIT_2", "CLOSE_WAIT")[::mine], ("TIME_WAIT", "CLOSED")[::mine]):
+                    stage.wait_for((one, *state))
+                    stage.shot(" ".join(state), (one, *state))
+                    there.close()
 
 
 @case("Half closes: shut down and idle, shut down while the peer sends on, either end.", seconds=8)
@@ -67,9 +68,12 @@ def orphans(stage: Stage) -> None:
         claims = [(one, "FIN_WAIT_2", "CLOSE_WAIT") for one in (*closed, *shut)]
         stage.shot("half closed", *claims)
         stage.shot("a second later", *claims, after=1)
+        stage.watch_end([("client", one) for one in closed], 5)
         claims = [(one, "CLOSED", "CLOSE_WAIT") for one in closed] + [(one, "FIN_WAIT_2", "CLOSE_WAIT") for one in shut]
-        stage.shot("the orphans are gone", *claims, after=4)
-        for one in (*closed, *shut):
+        stage.shot("the orphans are gone", *claims, after=1)
+        for one in closed:
+            one.server.close()  # the very FIN that the orphan waited for; data would draw a RST from a live one, too
+        for one in shut:
             one.server.sendall(b"a" * 10)
         claims = [(one, "CLOSED", "CLOSED") for one in closed] + [(one, "FIN_WAIT_2", "CLOSE_WAIT") for one in shut]
         stage.shot("a RST tells", *claims)
@@ -149,6 +153,10 @@ def last_ack_stuck(stage: Stage) -> None:
         stage.shot("still", *claims, after=0.6)
         stage.shot("still so", *claims, after=1.2)
         stage.heal()
+        for one in behind:  # FINs were sent again after their ACKs; whether the next ACK arrives, nothing shows at once
+            stage.cannot_know("doubt", "server", one)
+        for one in ack:
+            stage.cannot_know("doubt", "server", one, seen_from="client")
         stage.shot("over", *((one, "TIME_WAIT", "CLOSED") for one in (*fin, *ack, *behind)), after=3.5)
         # Long enough that a FIN still unacknowledged would have come again.
         stage.shot("later", *((one, "TIME_WAIT", "CLOSED") for one in (*fin, *ack, *behind)), after=9)
@@ -170,7 +178,12 @@ def fin_wait_1_stuck(stage: Stage) -> None:
         stage.shot("stuck", *claims, after=0.6)
         stage.shot("still", *claims, after=1.2)
         stage.heal()
-        stage.shot("acknowledged", *((one, "FIN_WAIT_2", "CLOSE_WAIT") for one in (*fin, *ack)), after=2.5)
+        for one in ack:
+            stage.cannot_know("doubt", "client", one, seen_from="server")
+        claims = [(one, "FIN_WAIT_2", "CLOSE_WAIT") for one in (*fin, *ack)]
+        stage.wait_for(*claims)
+        stage.shot("acknowledged", *claims)
+        stage.shot("later", *claims, after=1.5)
 
 
 @case(

@@ -108,6 +108,39 @@ def orphans_give_up(stage: Stage) -> None:
         stage.shot("given up", *claims, after=1.5)
 
 
+@case("Nothing set: SYN_SENT, SYN_RECEIVED, FIN_WAIT_1 and LAST_ACK give up as Linux does by default.", seconds=145)
+def give_up_by_default(stage: Stage) -> None:
+    """131 s, 63 s and about 102 s; before Linux 6.5 SYN_SENT takes 127 s."""
+    with stage.capture("client", "server"):
+        asking = _unanswered(stage)
+        answering, first, last = [], [], []
+        for ends in (V4, V6):
+            listener = stage.listen(ends)
+            stage.lose(f"tcp dport {listener.getsockname()[1]} tcp flags & (syn|ack) == ack")
+            answering.append(stage.dial(listener)[1])
+            one, other = stage.open(ends), stage.open(ends)
+            stage.lose(f"tcp dport {one.responder[1]}")
+            one.client.close()
+            other.client.shutdown(socket.SHUT_WR)
+            time.sleep(0.06)
+            stage.lose(f"tcp sport {other.responder[1]}")
+            other.server.close()
+            first.append(one)
+            last.append(other)
+        claims = [(one, "SYN_SENT", "CLOSED") for one in asking]
+        claims += [(one, "ESTABLISHED", "SYN_RECEIVED") for one in answering]
+        claims += [(one, "FIN_WAIT_1", "ESTABLISHED") for one in first]
+        claims += [(one, "FIN_WAIT_2", "LAST_ACK") for one in last]
+        stage.shot("at the beginning", *claims, after=0.3)
+        stage.shot("a quarter of a minute later", *claims, after=15)
+        stage.shot("a minute later", *claims, after=41)
+        watched = [("server", one) for one in (*answering, *last)] + [("client", one) for one in (*asking, *first)]
+        stage.watch_end(watched, 90)
+        claims = [(one, "CLOSED", "CLOSED") for one in asking] + [(one, "ESTABLISHED", "CLOSED") for one in answering]
+        claims += [(one, "CLOSED", "ESTABLISHED") for one in first] + [(one, "FIN_WAIT_2", "CLOSED") for one in last]
+        stage.shot("all given up", *claims, after=2)
+
+
 @case("tcp_max_tw_buckets: TIME_WAIT is cut short silently.", seconds=5, unknowable=("client",))
 def time_wait_cut(stage: Stage) -> None:
     stage.net.client.sysctl(tcp_max_tw_buckets=1)

@@ -10,6 +10,7 @@ from kernel.stage import V4, V6, Link, Stage, case
 from lab import CLIENT_V4, CLIENT_V6, LabError, receive
 from raw import syn
 
+_PURE_ACK = "tcp flags & (syn|fin|rst|psh|ack) == ack"
 BACKLOG = 4  # the SYN queue holds as many, the accept queue one more
 
 
@@ -142,6 +143,31 @@ def cookies_always(stage: Stage) -> None:
                 syn((ends[0][:-1] + "9", 40001), listener.getsockname()[:2], 5), (ends[1], 0)
             )
             stage.shot("a SYN+ACK nobody answers", after=1.4)
+
+
+@case("SYN cookies over a path that loses: the SYN+ACK, at first; the third ACK, until data follow.", seconds=9)
+def cookies_lost(stage: Stage) -> None:
+    """A server that kept no state has no socket until an ACK brings the cookie back, and repeats nothing."""
+    stage.net.server.sysctl(tcp_syncookies=2)
+    with stage.capture("client", "server"):
+        answers, acks = [], []
+        for ends in (V4, V6):
+            listener = stage.listen(ends)
+            stage.lose("tcp dport 41001 tcp flags & syn == syn")
+            stage.lose(f"tcp dport {listener.getsockname()[1]} tcp sport 41002 {_PURE_ACK}")
+            answers.append(stage.dial(listener, 41001))
+            acks.append(stage.dial(listener, 41002))
+        claims = [(link, "SYN_SENT", "CLOSED") for _, link in answers]
+        claims += [(link, "ESTABLISHED", "CLOSED") for _, link in acks]
+        stage.shot("no socket", *claims, after=0.3)
+        stage.shot("the SYN again, and its answer", *claims, after=0.9)
+        stage.heal()
+        stage.shot("the third ACK was lost for good", *((link, "ESTABLISHED", "CLOSED") for _, link in acks), after=0.2)
+        for client, _ in acks:
+            client.sendall(b"q" * 40)
+        stage.wait_for(*((link, "ESTABLISHED", "ESTABLISHED") for _, link in (*answers, *acks)))
+        stage.shot("open", *((link, "ESTABLISHED", "ESTABLISHED") for _, link in (*answers, *acks)))
+        stage.shot("later", *((link, "ESTABLISHED", "ESTABLISHED") for _, link in (*answers, *acks)), after=1.2)
 
 
 class Flood:

@@ -221,7 +221,8 @@ def icmp_in_established(stage: Stage) -> None:
         stage.heal()
         claims = [(one, "ESTABLISHED", "ESTABLISHED") for one in found]
         claims += [(one, "FIN_WAIT_2", "CLOSE_WAIT") for one in closing]
-        stage.shot("healed", *claims, after=3)
+        stage.wait_for(*claims)
+        stage.shot("healed", *claims)
 
 
 @case(

@@ -229,6 +229,9 @@ def crowd(stage: Stage) -> None:
                     reset(first)
         for label in ("all there", "half a second later", "a second later", "two seconds later"):
             stage.shot(label, after=0.5)
+        # SYNs and FINs are sent again at long intervals by now: quiet instants, also where those came unevenly.
+        for number in range(4):
+            stage.shot(f"three seconds later, {number}", after=0.3)
 
 
 @case("Two hosts, one address: a link that is not there any more.", seconds=3)
