@@ -171,7 +171,7 @@ class Analysis:
         if (end - start) // step >= MAX_INSTANTS:
             raise UsageError(f"every={every!r} gives more than {MAX_INSTANTS:,} rows here: take a longer span")
         instants = range(start, end + 1, step)
-        return timeline(instants, counts_over(self.table, instants, host))
+        return timeline(instants, [one.total for one in counts_over(self.table, instants, host)])
 
     # --- packets -------------------------------------------------------------------------------------------------
 

@@ -7,12 +7,10 @@ whose flows carry their transitions.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from analyzer.flows import columns
 from analyzer.flows import facts as f
 from analyzer.flows.columns import address_text
 from analyzer.flows.table import FlowTable
@@ -88,57 +86,128 @@ def sockets_over(table: FlowTable, instants: Sequence[int], host: str | None = N
         yield listeners + list(found[position].values())
 
 
-def counts_over(table: FlowTable, instants: Sequence[int], host: str | None = None) -> list[Counter[str]]:
-    """How many of `sockets_over`'s sockets are in each state at each of the `instants`, which are in order.
+class Counts(NamedTuple):
+    """How many sockets stand in each state at an instant, by (host, state)."""
 
-    A state only changes where its log does or its timer ends, so that many instants cost little more than one.
+    at_ns: int
+    by_host: dict[tuple[str, str], int]
+
+    @property
+    def total(self) -> dict[str, int]:
+        """Over all hosts."""
+        found: dict[str, int] = {}
+        for (_, state), count in self.by_host.items():
+            found[state] = found.get(state, 0) + count
+        return found
+
+
+#: first and last instant, by their place, and the state between them
+Run = tuple[int, int, int]
+
+
+def counts_over(
+    table: FlowTable,
+    instants: Sequence[int],
+    host: str | None = None,
+    *,
+    rows: Sequence[int] | None = None,
+    ports: Sequence[int] = (),
+) -> Iterator[Counts]:
+    """What `sockets_over` would give, counted: one pass over the flows, whatever the number of instants.
+
+    `rows`: only the sockets of these flows; `ports`: only sockets with one of these ports at either end.
     """
-    counts: list[Counter[str]] = [Counter() for _ in instants]
-    shared: list[dict[tuple[int, ...], int]] = [{} for _ in instants]  # of 4-tuples that hold several flows
-    reused = {_tuple(table, row) for row, bits in enumerate(table.raw("bits")) if bits & f.REUSED}
-    listening: dict[tuple[int, ...], int] = {}
-    for row in range(len(table)):
-        ends = (columns.originator(table, row), columns.responder(table, row)) if host is not None else (None, None)
-        if host is not None and host not in ends:
-            continue
-        if table.fact(row, "r_synacks") and host in (None, ends[1]):
-            key = table.listener(row)[:3]
-            first = table.fact(row, "first_ns")
-            listening[key] = min(first, listening.get(key, first))
-        log = timeline.unpack(table.transitions(row))
-        own = _tuple(table, row)
-        for side in (timeline.ORIGINATOR, timeline.RESPONDER):
-            if host is not None and host != ends[side]:
-                continue
-            for state, start, stop in _stays(table, row, side, timeline.course(log, side), instants):
-                if own in reused:
-                    local = (*own, table.fact(row, ("o_lo", "r_lo")[side]), table.fact(row, ("o_port", "r_port")[side]))
-                    for place in range(start, stop):
-                        shared[place][local] = state
-                else:
-                    for place in range(start, stop):
-                        counts[place][states.STATES[state]] += 1
+    changes: dict[int, dict[tuple[str, str], int]] = {}
+    for where, state, first, last in _stays(table, instants, host, rows, ports):
+        for place, step in ((first, 1), (last + 1, -1)):
+            at = changes.setdefault(place, {})
+            at[where, state] = at.get((where, state), 0) + step
+    standing: dict[tuple[str, str], int] = {}
     for place, when in enumerate(instants):
-        counts[place].update(states.STATES[state] for state in shared[place].values())
-        listeners = sum(1 for first in listening.values() if first <= when)
-        if listeners:
-            counts[place]["LISTEN"] = listeners
-    return counts
-
-
-def _tuple(table: FlowTable, row: int) -> tuple[int, ...]:
-    """What flows on the same 4-tuple share, whichever end opened them."""
-    ends = sorted(
-        (table.fact(row, end + "hi"), table.fact(row, end + "lo"), table.fact(row, end + "port"))
-        for end in ("o_", "r_")
-    )
-    return (*ends[0], *ends[1], table.fact(row, "scope"))
+        for key, step in changes.get(place, {}).items():
+            standing[key] = standing.get(key, 0) + step
+        yield Counts(when, {key: count for key, count in standing.items() if count})
 
 
 def _stays(
+    table: FlowTable, instants: Sequence[int], host: str | None, rows: Sequence[int] | None, ports: Sequence[int]
+) -> Iterator[tuple[str, str, int, int]]:
+    """(host, state, first, last instant) of every socket and listener."""
+    selected = None if rows is None or len(rows) == len(table) else set(rows)
+    end = len(instants) - 1
+    texts: dict[tuple[int, int, int], str] = {}
+    listening: dict[tuple[str, int], int] = {}
+    several = _several(table)
+    held: dict[tuple[object, ...], tuple[str, list[tuple[Run, bool]]]] = {}
+    fact = table.fact
+    for row in range(len(table)):
+        ipv6 = fact(row, "bits") & f.IPV6
+        addresses = []
+        for end_of in ("o_", "r_"):
+            halves = fact(row, end_of + "hi"), fact(row, end_of + "lo"), ipv6
+            if halves not in texts:
+                texts[halves] = address_text(halves[0], halves[1], bool(ipv6))
+            addresses.append(texts[halves])
+        if host is not None and host not in addresses:
+            continue
+        o_port, r_port = fact(row, "o_port"), fact(row, "r_port")
+        if fact(row, "r_synacks") and (host is None or host == addresses[1]) and (not ports or r_port in ports):
+            first_ns = fact(row, "first_ns")
+            listener = (addresses[1], r_port)
+            listening[listener] = min(first_ns, listening.get(listener, first_ns))
+        if ports and o_port not in ports and r_port not in ports:
+            continue
+        wanted = selected is None or row in selected
+        entries = timeline.unpack(table.transitions(row))
+        for side, where in enumerate(addresses):
+            if host is not None and host != where:
+                continue
+            runs = list(_runs(table, row, side, timeline.course(entries, side), instants))
+            key = _end_key(table, row, side)
+            if key in several:
+                kept = held.setdefault(key, (where, []))[1]
+                held[key] = (where, [*_without(kept, runs), *((run, wanted) for run in runs)])
+            elif wanted:
+                for first, last, state in runs:
+                    yield where, states.STATES[state], first, last
+    for where, stays in held.values():
+        for (first, last, state), wanted in stays:
+            if wanted:
+                yield where, states.STATES[state], first, last
+    for (where, _), first_ns in listening.items():
+        first = bisect_left(instants, first_ns)
+        if first <= end:
+            yield where, "LISTEN", first, end
+
+
+def _end_key(table: FlowTable, row: int, side: int) -> tuple[int, ...]:
+    """What tells one socket from another: its end first, then the peer's."""
+    own, peer = ("o_", "r_") if side == timeline.ORIGINATOR else ("r_", "o_")
+    fact = table.fact
+    return (
+        *(fact(row, "bits") & f.IPV6, fact(row, own + "hi"), fact(row, own + "lo"), fact(row, own + "port")),
+        *(fact(row, peer + "hi"), fact(row, peer + "lo"), fact(row, peer + "port"), fact(row, "scope")),
+    )
+
+
+def _several(table: FlowTable) -> set[tuple[int, ...]]:
+    """The ends whose 4-tuple has more than one flow: there the newest socket hides the older ones."""
+    met: set[tuple[int, ...]] = set()
+    again: set[tuple[int, ...]] = set()
+    for row in range(len(table)):
+        ends = _end_key(table, row, timeline.ORIGINATOR), _end_key(table, row, timeline.RESPONDER)
+        (again if met.intersection(ends) else met).update(ends)
+    return again
+
+
+def _runs(
     table: FlowTable, row: int, side: int, course: Sequence[timeline.Entry], instants: Sequence[int]
-) -> Iterator[tuple[int, int, int]]:
-    """(state, first place, place behind the last) of the instants at which the end is a socket."""
+) -> Iterator[Run]:
+    """The runs of instants at which the end is a socket.
+
+    A state only changes where its log does or by a timer, and never back, so that many instants cost little more than
+    one.
+    """
 
     def state(place: int) -> int:
         moment = state_at(table, row, side, course, instants[place])
@@ -158,8 +227,22 @@ def _stays(
                     middle = (before + stop) // 2
                     before, stop = (middle, stop) if state(middle) == here else (before, middle)
             if here not in _NO_SOCKET:
-                yield here, low, stop
+                yield low, stop - 1, here
             low = stop
+
+
+def _without(kept: Sequence[tuple[Run, bool]], newer: Sequence[Run]) -> Iterator[tuple[Run, bool]]:
+    """What is left of older sockets where newer ones on the same ports hide them."""
+    for (first, last, state), wanted in kept:
+        pieces = [(first, last)]
+        for begin, end, _ in newer:
+            pieces = [
+                (low, high)
+                for start, stop in pieces
+                for low, high in ((start, min(stop, begin - 1)), (max(start, end + 1), stop))
+                if low <= high
+            ]
+        yield from (((low, high, state), wanted) for low, high in dict.fromkeys(pieces))
 
 
 def state_at(

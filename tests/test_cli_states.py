@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 
+import busy_server
 import pytest
 import tiny_pcap
 
 from analyzer.cli import main
+from analyzer.report import states as report
+from analyzer.sockets import Counts
 
 
 @pytest.fixture
@@ -135,3 +140,105 @@ def test_a_moment_outside_the_capture_is_said_to_lie_there(capture, capsys):
     assert "96.5 s after the capture ends" in capsys.readouterr().err
     assert main(["states", capture, "--at", at(-2)]) == 0
     assert "2.0 s before the capture begins" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory):
+    return busy_server.write(tmp_path_factory.mktemp("busy") / "busy.pcap")
+
+
+def test_a_busy_server_is_counted_as_its_netstat_would(busy, capsys):
+    """A hundred thousand sockets, in numbers that a real server had."""
+    lines = [line.split() for line in states(capsys, busy, "--host", busy_server.SERVER).splitlines()]
+    assert {state: int(count) for state, count in lines} == busy_server.COUNTS
+
+
+def test_what_piles_up_is_explained_on_standard_error(busy, capsys):
+    assert main(["states", busy, "--host", busy_server.SERVER]) == 0
+    said = capsys.readouterr().err
+    assert "1,122 CLOSE_WAIT: closed by the peers, not by the application here" in said
+    assert "LISTEN is inferred" in said
+    assert "SYN_SENT:" not in said  # three are no pile
+
+
+def test_csv_has_a_row_an_instant_and_a_column_a_state(capture, capsys):
+    rows = list(csv.DictReader(io.StringIO(states(capsys, capture, "--every", "500ms", "--csv"))))
+    assert [int(row["at_ns"]) - tiny_pcap.START_NS for row in rows] == [n * 500_000_000 for n in range(8)]
+    for row in rows:
+        at_ns = row.pop("at_ns")
+        counts = json.loads(states(capsys, capture, "--at", at_ns, "--json"))["counts"]
+        assert {state: int(count) for state, count in row.items() if count != "0"} == counts
+
+
+def test_csv_of_one_instant_has_a_row_a_host_and_state(capture, capsys):
+    rows = list(csv.DictReader(io.StringIO(states(capsys, capture, "--at", at(0.045), "--csv"))))
+    assert {(row["host"], row["state"], row["count"]) for row in rows} == {
+        (tiny_pcap.CLIENT, "ESTABLISHED", "1"),
+        (tiny_pcap.SERVER, "ESTABLISHED", "1"),
+        (tiny_pcap.SERVER, "LISTEN", "1"),
+    }
+
+
+def test_every_as_json_names_the_hosts(capture, capsys):
+    for line in states(capsys, capture, "--every", "500ms", "--json").splitlines():
+        one = json.loads(line)
+        assert json.loads(states(capsys, capture, "--at", str(one["at_ns"]), "--json")) == one
+
+
+def test_the_chart_shows_course_and_peak():
+    course = [Counts(n * 10**9, {("a", "TIME_WAIT"): count}) for n, count in enumerate((0, 10, 40, 80, 20))]
+    out = io.StringIO()
+    report.write_chart(out, course, 60)
+    assert out.getvalue() == "TIME_WAIT   ▁▄█▂  peak 80 at 00:00:03\n"
+
+
+def test_the_chart_keeps_to_the_width():
+    course = [Counts(n * 10**9, {("a", "ESTABLISHED"): n + 1, ("a", "LISTEN"): 1}) for n in range(1000)]
+    out = io.StringIO()
+    report.write_chart(out, course, 80)
+    assert max(map(len, out.getvalue().splitlines())) <= 80
+
+
+SS = """State     Recv-Q Send-Q Local Address:Port  Peer Address:Port Process
+LISTEN    0      128          0.0.0.0:80         0.0.0.0:*
+LISTEN    0      128             [::]:22            [::]:*
+ESTAB     0      0      198.51.100.2:22    203.0.113.9:52000
+SYN-RECV  0      0      198.51.100.2:80      192.0.2.1:41000
+CLOSE-WAIT 1     0      [::ffff:198.51.100.2]:80 [::ffff:192.0.2.1]:40000
+"""
+NETSTAT = """Active Internet connections (servers and established)
+Proto Recv-Q Send-Q Local Address           Foreign Address         State
+tcp        0      0 0.0.0.0:80              0.0.0.0:*               LISTEN
+tcp        0      0 198.51.100.2:22         203.0.113.9:52000       ESTABLISHED
+tcp        0      0 198.51.100.2:80         192.0.2.1:41000         SYN_RECV
+udp        0      0 198.51.100.2:53         0.0.0.0:*
+"""
+
+
+def test_a_table_of_ss_beside_the_capture(capture, tmp_path, capsys):
+    (tmp_path / "ss.txt").write_text(SS)
+    found = json.loads(states(capsys, capture, "--against", str(tmp_path / "ss.txt"), "--json"))
+    assert (found["host"], found["same"]) == (tiny_pcap.SERVER, 2)
+    told = {(one["local_port"], one["peer_port"]): (one["capture"], one["host"]) for one in found["differences"]}
+    assert told == {(22, 52000): ("", "ESTABLISHED"), (80, 40000): ("", "CLOSE_WAIT")}
+    assert "socket without packets" in states(capsys, capture, "--against", str(tmp_path / "ss.txt"))
+
+
+def test_a_table_of_netstat_says_the_same(capture, tmp_path, capsys):
+    (tmp_path / "netstat.txt").write_text(NETSTAT)
+    found = json.loads(states(capsys, capture, "--against", str(tmp_path / "netstat.txt"), "--json"))
+    assert found["same"] == 2
+    assert [one["local_port"] for one in found["differences"]] == [22]
+
+
+def test_packets_without_a_socket_are_told(capture, tmp_path, capsys):
+    (tmp_path / "ss.txt").write_text("ESTAB 0 0 198.51.100.2:22 203.0.113.9:52000\n")
+    words = ("--against", str(tmp_path / "ss.txt"), "--host", tiny_pcap.SERVER)
+    assert "packets without a socket: a SYN cookie" in states(capsys, capture, *words)
+
+
+@pytest.mark.parametrize("text", ["", "nothing of the kind\n", "udp 0 0 1.2.3.4:53 *:*\n"])
+def test_a_file_that_is_no_table_is_refused(capture, tmp_path, text, capsys):
+    (tmp_path / "ss.txt").write_text(text)
+    assert main(["states", capture, "--against", str(tmp_path / "ss.txt")]) == 2
+    assert "no line of it is a TCP socket" in capsys.readouterr().err

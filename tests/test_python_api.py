@@ -167,7 +167,7 @@ def test_counting_states_over_time_is_listing_the_sockets_at_each_instant(path: 
             counts_over(table, instants, host), sockets_over(table, instants, host), strict=True
         ):
             listed = pandas.Series([socket.state for socket in sockets], dtype=object).value_counts().to_dict()
-            assert dict(counts) == listed
+            assert dict(counts.total) == listed
 
 
 def test_a_timeline_has_a_row_an_instant_and_a_column_a_state(small) -> None:

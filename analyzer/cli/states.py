@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from analyzer.cli import arguments
 from analyzer.errors import UsageError
 
 if TYPE_CHECKING:
+    from analyzer.against import Entry
     from analyzer.analysis import Analysis
     from analyzer.sockets import Socket
 
 #: rows of --every at most: more is a slip of the unit, and would take as many tables
 MAX_INSTANTS = 1_000_000
-#: instants whose tables are made at once: bounds memory, while each flow's log is read only once for all of them
+#: instants whose lists of sockets are made at once: bounds memory, while each flow's log is read once for all of them
 INSTANTS_AT_ONCE = 256
 
 
@@ -40,9 +41,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         dest="every_ns",
         type=arguments.duration_argument,
         metavar="SPAN",
-        help="a row an instant, as 1s or 500ms (with --json an object a line)",
+        help="a row an instant, as 1s or 500ms (with --json an object a line), and a chart on a terminal",
     )
     parser.add_argument("--sockets", action="store_true", help="list the sockets, too")
+    parser.add_argument(
+        "--against",
+        metavar=arguments.CAPTURE,
+        help="the host's own table, as `ss -tan` or `netstat -na` printed it at that moment: where the two differ",
+    )
+    parser.add_argument("--csv", action="store_true", help="CSV, for programs and spreadsheets")
     arguments.add_output(parser)
     arguments.add_narrowing(parser, host=False)
     arguments.add_engine(parser)
@@ -57,9 +64,20 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--at is one moment and --every is many: take one of them")
     if args.sockets and args.every_ns is not None and not args.json:
         raise UsageError("--sockets with --every needs --json: one table of sockets an instant")
+    if args.json and args.csv:
+        raise UsageError("--json and --csv are two formats: take one of them")
+    if args.against is not None and (args.every_ns is not None or args.csv or args.sockets):
+        raise UsageError("--against compares one moment: not with --every, --sockets or --csv")
+    theirs = None
+    if args.against is not None:
+        from analyzer.against import read_table
+
+        theirs = read_table(args.against)
     analysis = analyze(args, keep_transitions=True)
     with text_output(args.output, args.captures) as out:
-        if args.every_ns is not None:
+        if theirs is not None:
+            _against(out, args, analysis, theirs)
+        elif args.every_ns is not None:
             _every(out, args, analysis)
         else:
             _at(out, args, analysis)
@@ -72,6 +90,9 @@ def _at(out: TextIO, args: argparse.Namespace, analysis: Analysis) -> None:
     at_ns = analysis.table.end_ns if args.at_ns is None else args.at_ns
     sockets = _selected(analysis.sockets(at_ns, args.host), args, analysis)
     _say_when(at_ns, analysis)
+    if args.csv:
+        (states.write_sockets_csv if args.sockets else states.write_counts_csv)(out, sockets, at_ns)
+        return
     if args.json:
         _json(out, states.document(sockets, at_ns, args.host, listed=args.sockets))
         return
@@ -82,6 +103,17 @@ def _at(out: TextIO, args: argparse.Namespace, analysis: Analysis) -> None:
     if args.sockets:
         out.write("\n")
         states.write_sockets(out, sockets, at_ns)
+    out.flush()
+    _say_meanings(states.counts(sockets))
+
+
+def _say_meanings(counts: Mapping[str, int]) -> None:
+    """What each pile-up means, on standard error: the table alone is the result."""
+    from analyzer.cli.work import note
+    from analyzer.report import states
+
+    for sentence in states.meanings(counts):
+        note(sentence)
 
 
 def _say_when(at_ns: int, analysis: Analysis) -> None:
@@ -98,32 +130,72 @@ def _say_when(at_ns: int, analysis: Analysis) -> None:
 
 
 def _every(out: TextIO, args: argparse.Namespace, analysis: Analysis) -> None:
-    from analyzer.report import states
+    from analyzer.report import grid, states
+    from analyzer.sockets import counts_over
 
-    instants = _over(args, analysis)
-    if args.json:
-        for at_ns, sockets in instants:
-            _json(out, states.document(sockets, at_ns, args.host, listed=args.sockets))
-    else:
-        states.write_instants(out, instants)
-
-
-def _over(args: argparse.Namespace, analysis: Analysis) -> Iterator[tuple[int, Sequence[Socket]]]:
-    """Every instant of the capture, or of the span that was asked for, with its sockets."""
-    from analyzer.sockets import sockets_over
-
-    table = analysis.table
-    start = args.from_ns if args.from_ns is not None else analysis.result.capture.first_ns
-    end = args.to_ns if args.to_ns is not None else table.end_ns
-    if start is None:
+    instants = _instants(args, analysis)
+    if args.sockets:
+        for at_ns, sockets in _over(args, analysis, instants):
+            _json(out, states.document(sockets, at_ns, args.host, listed=True))
         return
+    found = counts_over(analysis.table, instants, args.host, rows=analysis.rows, ports=args.port)
+    if args.json:
+        for one in found:
+            _json(out, states.instant(one, args.host))
+    elif args.csv:
+        states.write_instants_csv(out, found)
+    else:
+        listed = list(found)
+        states.write_instants(out, listed)
+        width = grid.width_of(out)
+        if width is not None:
+            out.write("\n")
+            states.write_chart(out, listed, width)
+        out.flush()
+        most: dict[str, int] = {}
+        for one in listed:
+            for state, count in one.total.items():
+                most[state] = max(count, most.get(state, 0))
+        _say_meanings(most)
+
+
+def _instants(args: argparse.Namespace, analysis: Analysis) -> range:
+    """Every instant of the capture, or of the span that was asked for."""
+    start = args.from_ns if args.from_ns is not None else analysis.result.capture.first_ns
+    end = args.to_ns if args.to_ns is not None else analysis.table.end_ns
+    if start is None:
+        return range(0)
     if (end - start) // args.every_ns >= MAX_INSTANTS:
         raise UsageError(f"--every gives more than {MAX_INSTANTS:,} rows here: take a longer span, or --from and --to")
-    instants = range(start, end + 1, args.every_ns)
+    return range(start, end + 1, args.every_ns)
+
+
+def _over(args: argparse.Namespace, analysis: Analysis, instants: range) -> Iterator[tuple[int, Sequence[Socket]]]:
+    """Each instant with its sockets."""
+    from analyzer.sockets import sockets_over
+
     for place in range(0, len(instants), INSTANTS_AT_ONCE):
         some = instants[place : place + INSTANTS_AT_ONCE]
-        for at_ns, sockets in zip(some, sockets_over(table, some, args.host), strict=True):
+        for at_ns, sockets in zip(some, sockets_over(analysis.table, some, args.host), strict=True):
             yield at_ns, _selected(sockets, args, analysis)
+
+
+def _against(out: TextIO, args: argparse.Namespace, analysis: Analysis, theirs: list[Entry]) -> None:
+    """Where the host's own table and the capture differ."""
+    from analyzer import against
+    from analyzer.report import against as report
+
+    at_ns = analysis.table.end_ns if args.at_ns is None else args.at_ns
+    host = args.host or against.host_of(theirs, analysis.sockets(at_ns))
+    if host is None:
+        raise UsageError(f"{args.against}: no connection in it has an address of this capture: name the host by --host")
+    ours = _selected(analysis.sockets(at_ns, host), args, analysis)
+    _say_when(at_ns, analysis)
+    compared = against.compare(ours, theirs, host)
+    if args.json:
+        _json(out, report.document(compared, at_ns, host))
+    else:
+        report.write(out, compared, host)
 
 
 def _selected(sockets: Sequence[Socket], args: argparse.Namespace, analysis: Analysis) -> Sequence[Socket]:

@@ -1,16 +1,17 @@
-"""The socket tables of hosts: a document for programs, and netstat's counts for people.
+"""The socket tables of hosts: documents and CSV for programs, netstat's counts and a chart for people.
 
-Owns the shape of both, and netstat's names for states.
+Owns their shapes, netstat's names for states, and what a pile in each state means.
 """
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
 from analyzer.report import grid, words
-from analyzer.sockets import Socket
+from analyzer.sockets import Counts, Socket
 from analyzer.tcp.states import STATES
 
 #: where net-tools' netstat calls a state otherwise than RFC 9293
@@ -56,9 +57,101 @@ def write_hosts(out: TextIO, sockets: Sequence[Socket]) -> None:
     _write_rows(out, "host", [*rows, ("total", _netstat_counts(sockets))])
 
 
-def write_instants(out: TextIO, instants: Iterable[tuple[int, Sequence[Socket]]]) -> None:
+def instant(counted: Counts, host: str | None) -> dict[str, Any]:
+    """`at_ns`, `host` and `counts` as in `document`, and `hosts` where none was named; for one instant of many."""
+    made: dict[str, Any] = {"at_ns": counted.at_ns, "host": host, "counts": _in_order(counted.total)}
+    if host is None:
+        hosts: dict[str, dict[str, int]] = {}
+        for (name, state), count in counted.by_host.items():
+            hosts.setdefault(name, {})[state] = count
+        busiest = sorted(hosts.items(), key=lambda item: (-sum(item[1].values()), item[0]))
+        made["hosts"] = [{"host": name, "counts": _in_order(found)} for name, found in busiest]
+    return made
+
+
+def write_instants(out: TextIO, instants: Sequence[Counts]) -> None:
     """A row an instant."""
-    _write_rows(out, "time (UTC)", [(words.moment(at_ns), _netstat_counts(sockets)) for at_ns, sockets in instants])
+    _write_rows(out, "time (UTC)", [(words.moment(one.at_ns), _netstat(one.total)) for one in instants])
+
+
+def write_instants_csv(out: TextIO, instants: Iterable[Counts]) -> None:
+    """The same as CSV: the instant in nanoseconds, then one column a state, in the RFC's names."""
+    writer = csv.writer(out)
+    shown = [state for state in STATES if state != "CLOSED"]
+    writer.writerow(("at_ns", *shown))
+    for one in instants:
+        total = one.total
+        writer.writerow((one.at_ns, *(total.get(state, 0) for state in shown)))
+
+
+def write_counts_csv(out: TextIO, sockets: Sequence[Socket], at_ns: int) -> None:
+    """One instant as CSV: a row a host and state."""
+    writer = csv.writer(out)
+    writer.writerow(("at_ns", "host", "state", "count"))
+    for name, own in by_host(sockets).items():
+        writer.writerows((at_ns, name, state, count) for state, count in counts(own).items())
+
+
+def write_sockets_csv(out: TextIO, sockets: Sequence[Socket], at_ns: int) -> None:
+    """The sockets of one instant as CSV."""
+    writer = csv.writer(out)
+    writer.writerow(("at_ns", *Socket._fields))
+    writer.writerows((at_ns, *socket) for socket in _sorted(sockets))
+
+
+def write_chart(out: TextIO, instants: Sequence[Counts], width: int) -> None:
+    """The course of every state as a line of bars, its highest count and when that was; for a terminal."""
+    totals = [_netstat(one.total) for one in instants]
+    shown = [state for state in _ORDER if any(state in total for total in totals)]
+    if not shown or len(instants) < LEAST_BARS:
+        return
+    label = max(map(len, shown))
+    peak_width = max(len(f"{total.get(state, 0):,}") for total in totals for state in shown)
+    room = max(width - label - peak_width - len("  peak  at 00:00:00") - 2, LEAST_BARS)
+    for state in shown:
+        course = [total.get(state, 0) for total in totals]
+        peak = max(course)
+        when = words.clock(instants[course.index(peak)].at_ns).partition(".")[0]
+        out.write(f"{state:<{label}}  {_bars(course, room)}  peak {peak:>{peak_width},} at {when}\n")
+
+
+def _bars(course: Sequence[int], room: int) -> str:
+    """`course` in at most `room` characters: where several values share one, the highest of them."""
+    size = -(-len(course) // room)
+    pooled = [max(course[at : at + size]) for at in range(0, len(course), size)]
+    most = max(pooled)
+    # The lowest bar is for what is there at all, a blank for nothing.
+    return "".join(" " if not value else _BARS[(value * len(_BARS) - 1) // most] for value in pooled)
+
+
+_BARS = "▁▂▃▄▅▆▇█"
+#: fewer instants make no course
+LEAST_BARS = 3
+
+#: from how many sockets on a state is a pile: fewer stand so in passing on any busy host
+PILE = 10
+#: what a pile in a state means on the host that has it, in a line
+MEANINGS = {
+    "SYN_SENT": "connects that nobody answers: target down, filtered, or dropping SYNs",
+    "SYN_RECEIVED": "handshakes not finished: a flood, answers that get lost, or an accept queue that is full",
+    "FIN_WAIT_1": "closed here, and the FIN not acknowledged: peers vanished, or hold a zero window",
+    "FIN_WAIT_2": "closed here, the peers have not: orphans end after tcp_fin_timeout, half-closed sockets never",
+    "CLOSE_WAIT": "closed by the peers, not by the application here: it leaks sockets, and no sysctl helps",
+    "CLOSING": "both ends closed at once, and the ACK of the FIN does not come",
+    "LAST_ACK": "closed by both, and the last ACK does not come: peers vanished, or their ACKs get lost",
+    "TIME_WAIT": "closed first here, gone after 60 s: harmless unless a client runs out of ports",
+}
+LISTEN_MEANS = "LISTEN is inferred from answered SYNs: ports that nobody asked in this capture are not in it"
+
+
+def meanings(found: Mapping[str, int]) -> list[str]:
+    """A sentence for every state that piles up, and how LISTEN is known; `found` by RFC names."""
+    said = [
+        f"{count:,} {NETSTAT.get(state, state)}: {MEANINGS[state]}"
+        for state, count in _in_order(found).items()
+        if state in MEANINGS and count >= PILE
+    ]
+    return [*said, LISTEN_MEANS] if found.get("LISTEN") else said
 
 
 def write_sockets(out: TextIO, sockets: Sequence[Socket], at_ns: int) -> None:
@@ -80,7 +173,16 @@ def write_sockets(out: TextIO, sockets: Sequence[Socket], at_ns: int) -> None:
 
 
 def _netstat_counts(sockets: Iterable[Socket]) -> dict[str, int]:
-    return {NETSTAT.get(state, state): count for state, count in counts(sockets).items()}
+    return _netstat(counts(sockets))
+
+
+def _netstat(found: Mapping[str, int]) -> dict[str, int]:
+    return {NETSTAT.get(state, state): count for state, count in _in_order(found).items()}
+
+
+def _in_order(found: Mapping[str, int]) -> dict[str, int]:
+    """In the order of the RFC."""
+    return {state: found[state] for state in STATES if state in found}
 
 
 def _sorted(sockets: Sequence[Socket]) -> list[Socket]:
