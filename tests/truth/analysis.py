@@ -6,11 +6,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from analyzer.engine import Options, run
+from analyzer.capture import open_capture
+from analyzer.engine import BATCH_SEGMENTS, Options, run
 from analyzer.flows import columns
 from analyzer.flows.table import FlowTable
+from analyzer.segments import SegmentBatch
 from analyzer.sockets import Socket, sockets_at
 from analyzer.tcp.timers import Timers
+from analyzer.tcp.tracker import Tracker
+from analyzer.wire.decode import Decoder
 
 PROJECT = Path(__file__).resolve().parents[2]
 SHARED = PROJECT.parent / "shared"
@@ -36,6 +40,22 @@ def records(path: Path) -> list[dict[str, Any]]:
     """Every flow's columns, in order of `flow`."""
     flows = table(path)
     return [columns.record(flows, row) for row in range(len(flows))]
+
+
+def packets(path: Path) -> dict[int, list[int]]:
+    """The numbers of each flow's packets, by its first."""
+    decoder, tracker, batch = Decoder(), Tracker(assign=True), SegmentBatch(BATCH_SEGMENTS)
+    with open_capture([path]) as capture:
+        for frames in capture:
+            done = 0
+            while done < frames.count:
+                batch.clear()
+                done = decoder.decode(frames, done, batch)
+                tracker.feed(batch)
+    found: dict[int, list[int]] = {}
+    for packet, first in tracker.assignments.items():
+        found.setdefault(first, []).append(packet)
+    return found
 
 
 def sockets(path: Path, at_ns: int, host: str) -> dict[tuple[str, int, str, int], str]:

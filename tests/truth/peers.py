@@ -1,4 +1,4 @@
-"""What tshark says of a capture's streams, and the table of explained differences in docs/peers.md.
+"""What tshark and tcptrace say of a capture, and the table of explained differences in docs/peers.md.
 
 Knows how to ask and how to read; what must agree is the tests' concern.
 """
@@ -8,13 +8,17 @@ from __future__ import annotations
 import csv
 import gzip
 import re
+import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from ipaddress import ip_address
 from pathlib import Path
 
 from truth import analysis
+from truth.analysis import Ends
 
 TABLE = analysis.PROJECT / "docs" / "peers.md"
 #: the tshark that the table was written against: FIELD 2.2, later ones count streams in another way
@@ -67,7 +71,7 @@ class Streams:
 
     #: tcp.stream → (frame.number of its first segment, tcp.completeness after two passes)
     streams: dict[int, tuple[int, int]]
-    #: display filter → (frames that it selects, sum of their numbers)
+    #: display filter → (frames that it selects, sum of their numbers); empty where the capture lasts no time
     selected: dict[str, tuple[int, int]]
 
 
@@ -89,8 +93,36 @@ def tshark(path: Path, filters: Sequence[str] = ()) -> Streams:
         if len(fields) == 3 and fields[1]:
             number, stream, completeness = int(fields[0]), int(fields[1]), int(fields[2] or 0)
             streams[stream] = streams.get(stream, (number, 0))[0], completeness
+    if not cells:  # no table where all packets have one time
+        return Streams(streams, {})
     pairs = zip(cells[::2], cells[1::2], strict=True)
     return Streams(streams, dict(zip(filters, pairs, strict=True)))
+
+
+@cache
+def has_tcptrace() -> bool:
+    return shutil.which("tcptrace") is not None
+
+
+def tcptrace(path: Path) -> dict[Ends, Counter[str]] | None:
+    """Packets, SYNs (SYN+ACKs too), FINs and RSTs of each 4-tuple; None where tcptrace cannot read the file.
+
+    All connections of a 4-tuple together: tcptrace starts a new one after four minutes of silence.
+    """
+    command = ["tcptrace", "-n", "--csv", "-l", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=120)
+    rows = csv.DictReader(line for line in done.stdout.splitlines() if line and not line.startswith("#"))
+    found: dict[Ends, Counter[str]] = {}
+    for raw in rows:
+        row = {name.strip(): (value or "").strip() for name, value in raw.items() if isinstance(name, str)}
+        hosts = {end: re.sub(r"^:(?!:)", "::", row[f"host_{end}"]) for end in "ab"}  # it writes ::1 as :0001
+        ends = frozenset((str(ip_address(hosts[end])), int(row[f"port_{end}"])) for end in "ab")
+        counts = found.setdefault(ends, Counter())
+        for way in ("a2b", "b2a"):
+            syns, fins = row[f"SYN/FIN_pkts_sent_{way}"].split("/")
+            counts["packets"] += int(row[f"total_packets_{way}"])
+            counts.update(syn=int(syns), fin=int(fins), rst=int(row[f"resets_sent_{way}"]))
+    return found or None
 
 
 def is_pcap(path: Path) -> bool:
@@ -108,6 +140,11 @@ def captures() -> list[Path]:
     shared = [path for path in analysis.CAPTURES.rglob("*") if path.is_file() and path.suffix not in (".md", ".tsv")]
     own = [path for path in (analysis.PROJECT / "pcaps").glob("*/*") if ".pcap" in path.name]
     return sorted(path for path in (*shared, *own) if is_pcap(path))
+
+
+def is_there(capture: str) -> bool:
+    """Whether a shared capture of this name is one that can be read."""
+    return (analysis.CAPTURES / capture).is_file() and is_pcap(analysis.CAPTURES / capture)
 
 
 def name(path: Path) -> str:
