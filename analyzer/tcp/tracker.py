@@ -195,6 +195,8 @@ _Z_PARTIAL = cython.declare(cython.uint, 3)
 _Z_ESTABLISHED = cython.declare(cython.uint, 4)
 _Z_CLOSED = cython.declare(cython.uint, 5)
 _Z_RESET = cython.declare(cython.uint, 6)
+# A SYN or RST further from what was seen is not believed (TOO_LARGE_SEQ_DELTA).
+_Z_FAR = cython.declare(cython.uint, 1 << 20)
 # Zeek letters given once a direction.
 _Z_ONCE_A = cython.declare(cython.uint, 1)
 _Z_ONCE_D = cython.declare(cython.uint, 2)
@@ -366,6 +368,9 @@ class End:
     # compatibility: Zeek and Wireshark
     zeek: cython.uchar
     z_seen: cython.uchar
+    z_closed: cython.uchar  # it was CLOSED when its RST came
+    z_start: cython.uint  # where its relative sequence numbers begin
+    z_last: cython.uint  # the end of what was seen of it
     z_syn: cython.uint
     z_fin: cython.uint
     z_rst: cython.uint
@@ -680,6 +685,7 @@ class Tracker:
                         _note_size(sender, receiver, (sq + size) & _M32, size)
                     sender.bytes += size
                     sender.snd_nxt = (sq + size) & _M32
+                    sender.z_last = sender.snd_nxt
                     sender.data_seq2 = sender.data_seq
                     sender.data_id2 = sender.data_id
                     sender.data_tsval2 = sender.data_tsval
@@ -1383,13 +1389,10 @@ class Tracker:
                 return False
         if self._is_data_copy(sender, g, end):
             sender.duplicates += 1
-            if g.payload:
-                self._zeek_repeat(flow, sender)
             return True
         if not self._fill_hole(sender, g.seq, end):
             sender.retransmissions += 1
             if g.payload:
-                self._zeek_repeat(flow, sender)
                 self._data_in_vain(flow, sender, receiver)
                 self._data_stuck(sender, receiver, g)
         if seq_lt(sender.snd_nxt, end):
@@ -2308,81 +2311,129 @@ class Tracker:
         self._counted_letter(flow, sender, 71, sender.z_gaps)
 
     @cython.cfunc
-    def _zeek_repeat(self, flow: Flow, sender: End) -> cython.void:
-        sender.z_repeats += 1
-        self._counted_letter(flow, sender, 84, sender.z_repeats)
-
-    @cython.cfunc
     def _zeek(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.void:
         """conn_state and history as Zeek's TCPSessionAdapter and TCP_Endpoint form them: flags, hardly any numbers.
 
         As `zeek -C` does, checksums are not looked at: what a sending host captures has not been through its offload.
         """
         flags: cython.uint = g.flags
-        if flags & _SYN:
-            if flags & (_FIN | _RST):
-                if not (sender.z_seen & _Z_ONCE_Q):
-                    sender.z_seen |= _Z_ONCE_Q
-                    self._letter(flow, sender, 81)
-            elif not (sender.z_seen & _Z_HAS_SYN) or sender.z_syn != g.seq:
-                sender.z_seen |= _Z_HAS_SYN
-                sender.z_syn = g.seq
-                self._letter(flow, sender, 72 if flags & _ACK else 83)
+        end: cython.uint = g.seq
+        if not (flags & _RST):
+            end += g.payload
+        end = (end + ((flags & _SYN) >> 1) + (flags & _FIN)) & _M32
+        _zeek_start(sender, g, end)
+        self._zeek_flags(flow, sender, g)
+        if g.window == 0 and not (flags & _RST) and receiver.zeek != _Z_CLOSED and sender.zeek != _Z_RESET:
+            sender.z_windows += 1
+            self._counted_letter(flow, sender, 87, sender.z_windows)
+        if self._zeek_repeats(sender, g, end):
+            sender.z_repeats += 1
+            self._counted_letter(flow, sender, 84, sender.z_repeats)
+        self._zeek_state(flow, sender, receiver, g)
+
+    @cython.cfunc
+    def _zeek_flags(self, flow: Flow, sender: End, g: Segment) -> cython.void:
+        """The letter of a segment's flags; of several at once, one letter tells."""
+        flags: cython.uint = g.flags
         if (flags & _FIN) and (flags & _RST):
-            if not (sender.z_seen & _Z_ONCE_I):
-                sender.z_seen |= _Z_ONCE_I
-                self._letter(flow, sender, 73)
-        elif (flags & _FIN) and not (flags & _SYN):
+            self._zeek_once(flow, sender, _Z_ONCE_I, 73)
+        elif (flags & _SYN) and (flags & (_FIN | _RST)):
+            self._zeek_once(flow, sender, _Z_ONCE_Q, 81)
+        elif flags & _SYN:
+            if not (sender.z_seen & _Z_HAS_SYN) or sender.z_syn != ((g.seq - sender.z_start) & _M32):
+                sender.z_seen |= _Z_HAS_SYN
+                self._letter(flow, sender, 72 if flags & _ACK else 83)
+            sender.z_syn = (g.seq - sender.z_start) & _M32
+        elif flags & _FIN:
             if not (sender.z_seen & _Z_HAS_FIN) or sender.z_fin != ((g.seq + g.payload) & _M32):
                 sender.z_seen |= _Z_HAS_FIN
                 sender.z_fin = (g.seq + g.payload) & _M32
                 self._letter(flow, sender, 70)
-        elif (flags & _RST) and not (flags & _SYN):
+        elif flags & _RST:
             if not (sender.z_seen & _Z_HAS_RST) or sender.z_rst != g.seq:
                 sender.z_seen |= _Z_HAS_RST
                 sender.z_rst = g.seq
                 self._letter(flow, sender, 82)
-        if not (flags & (_SYN | _FIN | _RST)):
-            if g.payload:
-                if not (sender.z_seen & _Z_ONCE_D):
-                    sender.z_seen |= _Z_ONCE_D
-                    self._letter(flow, sender, 68)
-            elif (flags & _ACK) and not (sender.z_seen & _Z_ONCE_A):
-                sender.z_seen |= _Z_ONCE_A
-                self._letter(flow, sender, 65)
-            if g.window == 0:
-                sender.z_windows += 1
-                self._counted_letter(flow, sender, 87, sender.z_windows)
-        self._zeek_state(sender, receiver, flags)
+        elif g.payload:
+            self._zeek_once(flow, sender, _Z_ONCE_D, 68)
+        elif flags & _ACK:
+            self._zeek_once(flow, sender, _Z_ONCE_A, 65)
 
     @cython.cfunc
-    def _zeek_state(self, sender: End, receiver: End, flags: cython.uint) -> cython.void:
-        if flags & _RST:
-            sender.zeek = _Z_RESET
-        elif sender.zeek == _Z_RESET:
+    def _zeek_once(self, flow: Flow, sender: End, bit: cython.uint, letter: cython.uint) -> cython.void:
+        if not (sender.z_seen & bit):
+            sender.z_seen |= bit
+            self._letter(flow, sender, letter)
+
+    @cython.cfunc
+    def _zeek_repeats(self, sender: End, g: Segment, end: cython.uint) -> cython.bint:
+        """Whether Zeek takes the segment for a retransmission: payload, and nothing beyond what was seen."""
+        beyond: cython.uint = (end - sender.z_last) & _M32
+        far: cython.bint = _Z_FAR < beyond < ((0 - _Z_FAR) & _M32)
+        if (g.flags & (_SYN | _RST)) and far:
+            return False
+        if (g.flags & _FIN) and sender.z_last == ((sender.z_start + 1) & _M32):
+            sender.z_last = end
+            return False
+        if sender.zeek == _Z_RESET:
+            return False
+        if beyond != 0 and beyond < _HALF:
+            sender.z_last = end
+            return False
+        return g.payload != 0
+
+    @cython.cfunc
+    def _zeek_state(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.void:
+        """Zeek's state of the sender after the segment (UpdateStateMachine), and what that makes of the receiver's."""
+        flags: cython.uint = g.flags
+        before: cython.uint = sender.zeek
+        if before == _Z_RESET:
             return
-        elif flags & _SYN:
-            if flags & _ACK:
-                if receiver.zeek == _Z_INACTIVE:
-                    if sender.zeek == _Z_INACTIVE:
-                        sender.zeek = _Z_SYN_ACK_SENT
-                elif sender.zeek != _Z_CLOSED:
-                    sender.zeek = _Z_ESTABLISHED
-                    if receiver.zeek == _Z_SYN_SENT:
-                        receiver.zeek = _Z_ESTABLISHED
-            elif sender.zeek == _Z_INACTIVE or sender.zeek == _Z_PARTIAL:
-                sender.zeek = _Z_SYN_SENT
-                if receiver.zeek == _Z_SYN_ACK_SENT:
-                    sender.zeek = _Z_ESTABLISHED
-                    receiver.zeek = _Z_ESTABLISHED
-        elif flags & _FIN:
+        if before == _Z_INACTIVE:
+            self._zeek_begins(flow, sender, receiver, g)
+        elif before == _Z_PARTIAL and (flags & (_SYN | _ACK)) == _SYN and receiver.zeek == _Z_INACTIVE:
+            sender.zeek = _Z_SYN_SENT
+        if (flags & _FIN) and before != _Z_CLOSED and not ((flags & _RST) and before >= _Z_PARTIAL):
             sender.zeek = _Z_CLOSED
-        elif sender.zeek == _Z_INACTIVE:
-            if receiver.zeek == _Z_SYN_ACK_SENT:
-                sender.zeek = _Z_ESTABLISHED
+            if before >= _Z_PARTIAL and receiver.zeek == _Z_RESET and receiver.z_closed:
+                receiver.zeek = _Z_CLOSED  # a FIN and a RST, then the other FIN: an ordinary end
+        if (flags & _RST) and not (before == _Z_CLOSED and receiver.zeek == _Z_CLOSED):
+            sender.z_closed = sender.zeek == _Z_CLOSED
+            sender.zeek = _Z_RESET
+
+    @cython.cfunc
+    def _zeek_begins(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.void:
+        """Zeek's state of an end that is heard for the first time."""
+        if g.flags & _SYN:
+            if receiver.zeek == _Z_INACTIVE:
+                sender.zeek = _Z_SYN_ACK_SENT if g.flags & _ACK else _Z_SYN_SENT
+                return
+            if receiver.zeek == _Z_SYN_SENT or (receiver.zeek == _Z_SYN_ACK_SENT and not (g.flags & _ACK)):
                 receiver.zeek = _Z_ESTABLISHED
-            else:
-                sender.zeek = _Z_PARTIAL
+            sender.zeek = _Z_ESTABLISHED
+            return
+        if g.flags & (_FIN | _RST):
+            return
+        if receiver.zeek == _Z_SYN_SENT and g.payload == 0 and sender.side != flow.originator:
+            return  # a bare ACK before the SYN+ACK: not yet a connection without a beginning
+        if receiver.zeek == _Z_SYN_ACK_SENT:
+            receiver.zeek = _Z_ESTABLISHED
+            sender.zeek = _Z_ESTABLISHED
+        elif (g.flags & _ACK) and receiver.zeek == _Z_ESTABLISHED:
+            sender.zeek = _Z_ESTABLISHED
+        else:
+            sender.zeek = _Z_PARTIAL
+
+
+@cython.cfunc
+def _zeek_start(sender: End, g: Segment, end: cython.uint) -> cython.void:
+    """Where Zeek begins to count an end's sequence numbers, and begins anew (init_endpoint)."""
+    if sender.zeek == _Z_INACTIVE:
+        sender.z_start = g.seq if g.flags & _SYN else (g.seq - 1) & _M32
+        sender.z_last = end if g.flags & _SYN else g.seq
+    elif (g.flags & _SYN) and sender.zeek < _Z_CLOSED and (sender.zeek >= _Z_PARTIAL or sender.z_start != g.seq):
+        sender.z_start = g.seq
+        sender.z_last = end
 
 
 @cython.cfunc
