@@ -14,7 +14,7 @@ ROWS = (
     {"_shadow", "_version", "errors", "segments"},
     {"capture", "wire"},
     {"tcp", "flows"},  # one row: the facts are what they meet in
-    {"against", "bulk", "dataframes", "expression", "findings", "selection", "sockets"},
+    {"against", "bulk", "dataframes", "expression", "findings", "listeners", "selection", "sockets"},
     {"analysis", "engine", "flow", "ladder", "report", "rereading"},
     {"live"},
     {"cli"},

@@ -72,7 +72,7 @@ def test_a_cut_capture_is_analyzed_and_said_to_be_cut(tmp_path, capsys):
 
 def test_the_document_has_its_fixed_keys(trouble, capsys):
     found = document(capsys, trouble)
-    assert list(found) == ["capture", "summary", "findings", *LISTS]
+    assert list(found) == ["capture", "summary", "findings", *LISTS, "listeners"]
     assert found["summary"]["handshake"] == {"complete": 2, "half_open": 1}
     assert found["summary"]["close"] == {"none": 1, "half_closed": 1, "graceful": 1}
 
@@ -186,3 +186,94 @@ def test_tables_fit_the_terminal(trouble):
 def test_names_of_files_cannot_command_the_terminal(tmp_path, capsys):
     path = tiny_pcap.write(tmp_path / "a\x1b]0;owned\x07.pcap", *tiny_pcap.graceful())
     assert "\x1b" not in report(capsys, path)
+
+
+INCIDENT = str(PCAPS / "incident" / "incident.pcap")
+
+
+def test_each_finding_takes_three_parts(capsys):
+    text = report(capsys, INCIDENT)
+    wrong = [one for one in document(capsys, INCIDENT)["findings"] if one["severity"] != "info"]
+    for number, one in enumerate(wrong, 1):
+        assert f"{number}. {one['severity'].upper()} " in text
+        assert f"   {one['name']}, {one['confidence']} confidence: " in text
+    assert text.count("\n   do: ") == len(wrong)
+
+
+def test_nothing_is_wider_than_the_terminal(tmp_path):
+    """The tables drop columns, commands fall back on FILE, everything else is folded."""
+    long = tmp_path / ("a-very-long-name-of-a-capture-" * 4 + ".pcap")
+    long.write_bytes((PCAPS / "incident" / "incident.pcap").read_bytes())
+    for columns in (80, 100):
+        lines = on_terminal("report", str(long), columns=columns, NO_COLOR="1").splitlines()
+        assert [line for line in lines[1:] if len(line) > columns] == []
+
+
+def test_resets_are_not_called_clean(capsys):
+    text = report(capsys, str(PCAPS / "reset_by_client" / "reset_by_client.pcap"))
+    assert "Clean" not in text
+    assert "No fault found" in text
+    assert "reset by the client (resets)" in text
+
+
+def test_damage_is_said_once(tmp_path, capsys):
+    path = tmp_path / "cut.pcap"
+    path.write_bytes(tiny_pcap.pcap(*tiny_pcap.graceful())[:-5])
+    assert report(capsys, str(path)).count("in the middle of packet 8") == 1
+
+
+def test_explain_gives_the_long_form(capsys):
+    text = " ".join(report(capsys, INCIDENT, "--explain", "close_wait").split())
+    assert "reported from: half closed and silent for 5 s" in text
+    assert "24 still in CLOSE_WAIT at the end of the capture" in text
+    assert "net.ipv4.tcp_fin_timeout" in text
+    assert "kernel documentation, networking/ip-sysctl.rst" in text
+    assert "confirm: `ss -tnp state close-wait`" in text
+
+
+def test_explain_says_where_a_finding_is_not_there(clean, capsys):
+    assert "Not found in this capture." in report(capsys, clean, "--explain", "syn_flood")
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [("critical", 3), ("warning", 3), ("info", 3), ("close_wait", 3), ("syn_flood", 0)],
+)
+def test_fail_on_sets_the_exit_status(word, status, capsys):
+    assert main(["report", INCIDENT, "--fail-on", word]) == status
+    assert "CLOSE_WAIT" in capsys.readouterr().out
+
+
+def test_a_severity_stands_for_all_that_is_worse(trouble, clean):
+    assert main(["report", trouble, "--fail-on", "warning"]) == 3
+    assert main(["report", trouble, "--fail-on", "critical"]) == 0
+    assert main(["report", clean, "--fail-on", "warning", "--fail-on", "refused"]) == 0
+
+
+@pytest.mark.parametrize(
+    "words", [["--fail-on", "warnings"], ["--explain", "leak"], ["--explain", "refused", "--json"]]
+)
+def test_names_that_are_no_finding_are_status_2(clean, words, capsys):
+    assert main(["report", clean, *words]) == 2
+
+
+def test_listeners_are_counted_on_paper(tmp_path, capsys):
+    """Four attempts at one port: two served (SYN+ACK after 10 ms), one refused, one never answered."""
+    refused = [
+        (2.0, tiny_pcap.segment("S", 1, port=43_000)),
+        (2.01, tiny_pcap.segment("R.", 0, 2, answer=True, port=43_000)),
+    ]
+    frames = [*tiny_pcap.graceful(), *tiny_pcap.graceful(port=40_001, start=1), *refused]
+    frames.append((3.0, tiny_pcap.segment("S", 1, port=44_000)))
+    path = tiny_pcap.write(tmp_path / "four.pcap", *sorted(frames))
+    (one,) = document(capsys, path)["listeners"]
+    assert (one["host"], one["port"], one["attempts"]) == (tiny_pcap.SERVER, 80, 4)
+    assert (one["completed"], one["refused"], one["unanswered"]) == (2, 1, 1)
+    assert (one["answer_median_ns"], one["answer_95_ns"]) == (10_000_000, 10_000_000)
+    assert (one["closed_by_originator"], one["closed_by_responder"], one["half_closed"]) == (2, 0, 0)
+    assert "198.51.100.2:80         4          2        1           1" in report(capsys, path)
+
+
+def test_a_listener_that_repeats_its_synacks(trouble, capsys):
+    (one,) = document(capsys, trouble)["listeners"]
+    assert (one["attempts"], one["synack_retransmissions"], one["half_closed"]) == (3, 2, 1)

@@ -5,13 +5,31 @@ from __future__ import annotations
 
 import argparse
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from analyzer.cli import arguments
+from analyzer.errors import UsageError
+
+if TYPE_CHECKING:
+    from analyzer.findings import Finding
+
+#: exit status where --fail-on found what it was told to look for
+FOUND = 3
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Fill in the command's arguments."""
     arguments.add_captures(parser)
+    parser.add_argument("--explain", metavar="NAME", help="the long form of one finding, as accept_queue_overflow")
+    parser.add_argument(
+        "--fail-on",
+        dest="fail_on",
+        action="append",
+        default=[],
+        metavar="NAME|SEVERITY",
+        help="exit with status 3 where that is found: a finding's name, or critical, warning (and worse) or info (any);"
+        " may be repeated",
+    )
     arguments.add_output(parser)
     arguments.add_narrowing(parser)
     arguments.add_engine(parser)
@@ -22,9 +40,40 @@ def run(args: argparse.Namespace) -> int:
     from analyzer.cli.output import text_output
     from analyzer.cli.work import analyze
 
+    if args.explain is not None and args.json:
+        raise UsageError("--explain is text: --json has all of every finding")
+    explained = None
+    if args.explain is not None:
+        from analyzer.report.explain import cause_of
+
+        explained = cause_of(args.explain)
+    _check(args.fail_on)
     analysis = analyze(args, say_damage=False)
     analysis.found  # noqa: B018  # made before anything is written
-    reporter = import_module(f"analyzer.report.{'document' if args.json else 'text'}")
     with text_output(args.output, args.captures) as out:
-        reporter.write(out, analysis)
-    return 0
+        if explained is not None:
+            from analyzer.report import explain
+
+            explain.write(out, analysis, explained)
+        else:
+            reporter = import_module(f"analyzer.report.{'document' if args.json else 'text'}")
+            reporter.write(out, analysis)
+    return FOUND if any(_concerns(finding, args.fail_on) for finding in analysis.found) else 0
+
+
+def _check(wanted: list[str]) -> None:
+    """Raise UsageError where a word is neither a finding's name nor a severity."""
+    from analyzer.findings.finding import SEVERITIES
+    from analyzer.report.explain import cause_of
+
+    for word in wanted:
+        if word not in SEVERITIES:
+            cause_of(word, f"--fail-on takes {', '.join(SEVERITIES)} or the name of a finding, and ")
+
+
+def _concerns(finding: Finding, wanted: list[str]) -> bool:
+    """Whether the finding is one of those, or as severe as one of those severities."""
+    from analyzer.findings.finding import SEVERITIES
+
+    reached = SEVERITIES[SEVERITIES.index(finding.severity) :]  # its own and every lesser one
+    return finding.name in wanted or any(severity in wanted for severity in reached)

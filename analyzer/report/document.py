@@ -1,6 +1,6 @@
 """The report as one document of plain values: what `report --json` prints.
 
-Owns its shape, which programs rely on: `capture`, `summary`, `findings`, and the three lists.
+Owns its shape, which programs rely on: `capture`, `summary`, `findings`, the three lists, and the `listeners`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from analyzer.flows.columns import record
 from analyzer.flows.table import FlowTable
+from analyzer.listeners import listeners
 from analyzer.report import why
 
 if TYPE_CHECKING:
     from analyzer.analysis import Analysis
+
+#: listeners in a document: a scan of one host makes 65,535 of them
+LISTENERS = 1000
 
 Reason = Callable[[FlowTable, int, why.Weakness], str]
 
@@ -24,6 +28,7 @@ def document(analysis: Analysis, listed: int | None = None) -> dict[str, Any]:
     return {
         **_head(analysis),
         **{name: list(_entries(analysis, rows[:listed], reason)) for name, rows, reason in _lists(analysis)},
+        "listeners": _listeners(analysis),
     }
 
 
@@ -32,15 +37,14 @@ def write(out: TextIO, analysis: Analysis) -> None:
     out.write("{\n")
     for name, value in _head(analysis).items():
         out.write(f" {json.dumps(name)}: {json.dumps(value, indent=1)},\n")
-    lists = _lists(analysis)
-    for place, (name, rows, reason) in enumerate(lists):
+    for name, rows, reason in _lists(analysis):
         out.write(f" {json.dumps(name)}: [")
         for number, entry in enumerate(_entries(analysis, rows, reason)):
             out.write(",\n  " if number else "\n  ")
             out.write(json.dumps(entry))
         out.write("\n ]" if rows else "]")
-        out.write(",\n" if place < len(lists) - 1 else "\n")
-    out.write("}\n")
+        out.write(",\n")
+    out.write(f' "listeners": {json.dumps(_listeners(analysis), indent=1)}\n}}\n')
 
 
 def summary(analysis: Analysis) -> dict[str, Any]:
@@ -62,6 +66,10 @@ def _head(analysis: Analysis) -> dict[str, Any]:
         "summary": summary(analysis),
         "findings": [finding._asdict() for finding in analysis.found],
     }
+
+
+def _listeners(analysis: Analysis) -> list[dict[str, Any]]:
+    return [listener._asdict() for listener in listeners(analysis.table, analysis.rows)[:LISTENERS]]
 
 
 def _lists(analysis: Analysis) -> tuple[tuple[str, Sequence[int], Reason], ...]:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 from analyzer.flows import columns
 from analyzer.flows.columns import record
 from analyzer.flows.table import FlowTable
+from analyzer.listeners import Listener, listeners
 from analyzer.report import grid, words
+from analyzer.report.document import LISTENERS as JSON_LISTENERS
 from analyzer.report.escape import printable
 from analyzer.report.style import Style
 
@@ -24,10 +26,8 @@ if TYPE_CHECKING:
 
 #: flows of a list that are shown: a screenful; the rest is counted, and `flows --where` lists it
 LISTED = 20
-#: lines of evidence a finding shows; --json has all
-EVIDENCE = 6
-#: a display filter longer than this is left to --json: nobody reads it, it is copied
-FILTER_LENGTH = 200
+#: listeners that are shown, the busiest; the rest is counted
+LISTENERS = 20
 #: reasons for frames without TCP that are named in a line
 REASONS_NAMED = 3
 #: lines are folded here where no terminal says otherwise
@@ -59,20 +59,23 @@ def _lines(analysis: Analysis, style: Style, width: int, table_width: int | None
         return
     lists, findings, files = analysis.lists, analysis.found, _named(analysis)
     wrong = [finding for finding in findings if finding.severity in _WRONG]
-    noted = [finding for finding in findings if finding.severity not in _WRONG]
+    noted = [finding for finding in findings if finding.severity not in _WRONG and not _said(finding, analysis)]
     if not wrong and not lists.incomplete_handshakes and not lists.half_closed and not lists.synack_retransmissions:
-        yield style.good(_clean(analysis))
-        yield _nothing_else(noted)
+        clean = all(finding.name in _OF_THE_CAPTURE for finding in noted)
+        yield from _folded(f"{'Clean' if clean else 'No fault found'}: {_outcome(analysis)}", width, "  ", style.good)
+        how = ", ".join(dict.fromkeys(finding.name.replace("_", " ") for finding in noted)) if clean else ""
+        yield _NOTHING_ELSE + (f" Noted: {how}." if how else "")
+        yield from _noted([] if clean else noted, style, width)
         return
     yield from _folded(f"Handshakes: {_counted(lists.handshake)}. Closes: {_counted(lists.close)}.", width, "  ")
     for number, finding in enumerate(wrong, 1):
         yield ""
-        yield from _finding(number, finding, files, style, width)
-    if noted:
+        yield from _finding(number, finding, style, width)
+    if wrong:
         yield ""
-        yield style.strong("Also noted")
-        for finding in noted:
-            yield from _folded(f"  · {printable(finding.summary)} ({finding.name})", width, "    ")
+        yield style.faint(_command(f"All of it: handshake report {{}} --explain {wrong[0].name}", files, width))
+    yield from _noted(noted, style, width)
+    yield from _listeners(analysis, style, table_width)
     rows = _fairly(analysis.table, lists.incomplete_handshakes)
     where = "handshake not in ['complete', 'midstream']"
     yield from _list(analysis, style, table_width, "Incomplete handshakes", where, rows, _incomplete)
@@ -123,8 +126,15 @@ def _health(analysis: Analysis, style: Style, width: int) -> Iterator[str]:
     else:
         tcp = f"{words.many(capture['segments'], 'TCP segment')}, {words.many(len(analysis.table), 'connection')}"
         yield f"{line}; {tcp}."
-    for sentence in (*capture["notes"], *capture["weakened_by"]):
+    for sentence in _once((*capture["notes"], *capture["weakened_by"])):
         yield from _folded(f"! {printable(sentence)}", width, "  ", style.warn)
+
+
+def _once(sentences: Sequence[str]) -> Iterator[str]:
+    """Sentences less those that a longer one holds: a reason may stand alone and behind the name of its file."""
+    for sentence in dict.fromkeys(sentences):
+        if not any(sentence != other and sentence.rpartition(": ")[2].rstrip(".") in other for other in sentences):
+            yield sentence
 
 
 def _skipped(capture: dict[str, Any]) -> str:
@@ -134,23 +144,40 @@ def _skipped(capture: dict[str, Any]) -> str:
     return f" ({', '.join(named)}{', …' if len(counts) > REASONS_NAMED else ''})" if named else ""
 
 
-def _clean(analysis: Analysis) -> str:
-    """That there is no fault, and how the connections went."""
+def _outcome(analysis: Analysis) -> str:
+    """How the connections of a capture without fault went."""
     lists = analysis.lists
     complete, midstream = lists.handshake.get("complete", 0), lists.handshake.get("midstream", 0)
     opened = f"{words.many(complete, 'handshake')} completed and none failed" if complete else "no handshake in it"
     older = f", {words.many(midstream, 'connection')} older than the capture" if midstream else ""
     ends = ", ".join(f"{count:,} {_ENDS[word]}" for word, count in lists.close.items())
-    return f"Clean: {opened}{older}; {ends}."
+    return f"{opened}{older}; {ends}."
 
 
-def _nothing_else(noted: Sequence[Finding]) -> str:
-    """The last line of a clean report, with the names of what is worth knowing and calls for nothing."""
-    text = "No incomplete handshake, no half-closed connection, no SYN+ACK sent again."
+_NOTHING_ELSE = "No incomplete handshake, no half-closed connection, no SYN+ACK sent again."
+#: notes about how it was captured, not about what happened
+_OF_THE_CAPTURE = frozenset(("checksum_offload", "duplicates_in_capture", "seen_twice"))
+
+
+def _noted(noted: Sequence[Finding], style: Style, width: int) -> Iterator[str]:
+    """What is worth knowing and calls for nothing, a line each."""
     if noted:
-        names = dict.fromkeys(finding.name.replace("_", " ") for finding in noted)
-        text += f" Noted: {', '.join(names)} (--json says more)."
-    return text
+        yield ""
+        yield style.strong("Also noted")
+        for finding in noted:
+            yield from _folded(f"  · {printable(finding.summary)} ({finding.name})", width, "    ")
+
+
+def _said(finding: Finding, analysis: Analysis) -> bool:
+    """Whether a finding only repeats what the capture's health has said: that a file was not read to its end."""
+    damage = analysis.capture["truncated"]
+    return finding.name == "capture_at_fault" and bool(damage) and len(finding.evidence) == 1
+
+
+def _command(text: str, files: str, width: int) -> str:
+    """A line with a command in it, {} the capture's name where that fits, and FILE otherwise."""
+    named = text.format(files)
+    return named if len(named) <= width else text.format("FILE")
 
 
 _ENDS = {
@@ -168,22 +195,66 @@ def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {word.replace('_', ' ')}" for word, count in counts.items())
 
 
-def _finding(number: int, finding: Finding, files: str, style: Style, width: int) -> Iterator[str]:
-    mark = style.severity(finding.severity, finding.severity.upper())
-    first = f"{number}. {mark} {style.strong(printable(finding.summary))}"
-    yield from textwrap.wrap(first, width, subsequent_indent="   ", break_long_words=False, break_on_hyphens=False)
-    yield style.faint(f"   {finding.name}, {finding.confidence} confidence")
-    for line in finding.evidence[:EVIDENCE]:
-        yield from _folded(f"   · {printable(line)}", width, "     ")
-    if len(finding.evidence) > EVIDENCE:
-        yield f"   · … {len(finding.evidence) - EVIDENCE} more with --json"
-    for label, text in (("do", finding.advice), ("confirm", finding.confirm)):
-        if text:
-            yield from _folded(f"   {label}: {printable(text)}", width, "     ")
-    if finding.wireshark_filter and len(finding.wireshark_filter) <= FILTER_LENGTH:
-        yield f"   Wireshark: {printable(finding.wireshark_filter)}"
-    elif finding.flows:
-        yield f"   look: handshake show {files} {finding.flows[0]} (--json has all flows and a Wireshark filter)"
+def _finding(number: int, finding: Finding, style: Style, width: int) -> Iterator[str]:
+    """A finding in three parts: what it is, what shows it, and what to do first."""
+    first, *rest = textwrap.wrap(
+        f"{number}. {finding.severity.upper()} {printable(finding.summary)}",
+        width,
+        subsequent_indent="   ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    place, severity, summary = first.split(" ", 2)
+    yield f"{place} {style.severity(finding.severity, severity)} {style.strong(summary)}"
+    yield from map(style.strong, rest)
+    # The first line of evidence has the counts, the last the examples.
+    seen = "; ".join(dict.fromkeys((finding.evidence[0], finding.evidence[-1]))) if finding.evidence else ""
+    about = f"   {finding.name}, {finding.confidence} confidence"
+    yield from _folded(f"{about}: {printable(seen)}" if seen else about, width, "     ")
+    yield from _folded(f"   do: {printable(finding.advice.partition('; ')[0].rstrip('.'))}.", width, "     ")
+
+
+def _listeners(analysis: Analysis, style: Style, width: int | None) -> Iterator[str]:
+    """How each listener fared, the busiest first."""
+    found = listeners(analysis.table, analysis.rows)
+    if not found:
+        return
+    yield ""
+    yield style.strong(f"Listeners: {len(found):,}")
+    rows = [
+        (
+            words.endpoint(one.host, one.port),
+            *map(_count, (one.attempts, one.completed, one.refused, one.unanswered)),
+            "" if one.answer_median_ns is None else words.span(one.answer_median_ns),
+            "" if one.answer_95_ns is None else words.span(one.answer_95_ns),
+            *map(_count, (one.synack_retransmissions, one.half_closed)),
+            _closers(one),
+        )
+        for one in found[:LISTENERS]
+    ]
+    lines = grid.lines(_LISTENER, rows, right=range(1, 9), width=width and width - 2)
+    yield style.faint("  " + lines[0])
+    for line in lines[1:]:
+        yield "  " + line
+    if len(found) > LISTENERS:
+        yield style.faint(f"  … and {len(found) - LISTENERS:,} more (--json has the first {JSON_LISTENERS:,})")
+
+
+#: "answered in": SYN → SYN+ACK, median and 95th percentile
+_LISTENER = (
+    *("listener", "attempts", "completed", "refused", "unanswered", "answered in", "95 %", "SYN+ACK again"),
+    *("half closed", "closes first"),
+)
+
+
+def _count(count: int) -> str:
+    return f"{count:,}" if count else ""
+
+
+def _closers(one: Listener) -> str:
+    """Who closes first, and how often."""
+    counts = {"client": one.closed_by_originator, "server": one.closed_by_responder, "both": one.closed_by_both}
+    return ", ".join(f"{who} {count:,}" for who, count in counts.items() if count)
 
 
 def _folded(text: str, width: int, indent: str, paint: Callable[[str], str] = str) -> Iterator[str]:
@@ -224,7 +295,9 @@ def _list(
     for line in lines[1:]:
         yield "  " + line
     if len(rows) > LISTED:
-        yield style.faint(f'  … and {len(rows) - LISTED:,} more: handshake flows {_named(analysis)} --where "{where}"')
+        more = f"  … and {len(rows) - LISTED:,} more: handshake flows {{}}"
+        yield style.faint(_command(more, _named(analysis), width or WIDTH))
+        yield style.faint(f'    --where "{where}"')
 
 
 _NUMBERS = frozenset(("flow", "SYNs", "SYN+ACKs", "over", "for", "bytes since", "times"))

@@ -71,7 +71,7 @@ def _served(index: Index, key: ListenerKey, dropped: list[int]) -> int:
 
 def _finding(index: Index, key: ListenerKey, ignored: list[int], dropped: list[int], mute: list[int]) -> Finding:
     served = _served(index, key, dropped)
-    evidence = [f"{wording.many(served, 'other connection')} of this listener completed"]
+    evidence = []
     if ignored:
         repeats = sum(index.fact(row, "r_synack_retransmissions") for row in ignored)
         data = sum(1 for row in ignored if index.fact(row, "o_bytes"))
@@ -97,6 +97,7 @@ def _finding(index: Index, key: ListenerKey, ignored: list[int], dropped: list[i
     mute = [row for row in mute if row not in set(ignored) and row not in set(dropped)]
     if mute:
         evidence.append(f"{wording.many(len(mute), 'more client')} got no answer to the data sent after the handshake")
+    evidence.append(f"{wording.many(served, 'other connection')} of this listener completed")
     what = "ignores finished handshakes" if ignored else "drops SYNs while it serves others"
     rows = ignored + dropped + mute
     return make(
