@@ -20,6 +20,7 @@ from analyzer.errors import UsageError
 if TYPE_CHECKING:
     from analyzer.capture.writing import Writer
     from analyzer.live.following import Following
+    from analyzer.live.prometheus import Exporter
     from analyzer.live.watch import LiveSource, Watch
 
 LISTED = 1000  # flows that each list of the summary holds; the summary has the count of all
@@ -44,6 +45,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--keep", type=arguments.count_argument, metavar="N", help="only the newest N of those files")
     shown = parser.add_argument_group("output")
     shown.add_argument("--json", action="store_true", help="one JSON object a line, in a terminal too")
+    shown.add_argument("--prometheus", metavar="ADDRESS", help="metrics at PORT of the loopback address, or HOST:PORT")
+    shown.add_argument("--check", action="store_true", help="compare with the states of this host's own sockets")
     shown.add_argument(
         "--interval", type=arguments.duration_argument, default=SECOND_NS, metavar="TIME", help="how often (1s)"
     )
@@ -53,24 +56,34 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Watch until told to end, then report."""
     from analyzer.analysis import Analysis
+    from analyzer.live.following import Following
     from analyzer.live.watch import Watch
 
     _check(args)
-    watch = _opened(args)
+    exporter = _exporter(args)
     gc.disable()  # tracking makes no cycles, and collecting would cost it 30 to 50 ns a packet
     try:
-        with _told_to_end():
-            watch.start()
-            _follow(watch, args)
+        watch = _opened(args)
+        timers = arguments.timers_of(args)
+        following = Following(watch, timers=timers, own=not _as_lines(args), check=args.check)
+        if exporter is not None:
+            exporter.start(following)
+        try:
+            with _told_to_end():
+                watch.start()
+                _follow(following, args)
+        finally:
+            watch.stop()
     finally:
-        watch.stop()
         gc.enable()
+        if exporter is not None:
+            exporter.close()
     if _as_lines(args):
-        _summary(watch, args)
+        _summary(following, args)
     else:
         from analyzer.report import text
 
-        text.write(sys.stdout, Analysis(watch.ask(Watch.result), timers=arguments.timers_of(args)))
+        text.write(sys.stdout, Analysis(watch.ask(Watch.result), timers=timers))
     stopped = watch.writer is not None and watch.writer.stopped is not None
     if stopped:
         from analyzer.cli.work import note
@@ -111,6 +124,14 @@ def _opened(args: argparse.Namespace) -> Watch:
         raise
 
 
+def _exporter(args: argparse.Namespace) -> Exporter | None:
+    if args.prometheus is None:
+        return None
+    from analyzer.live.prometheus import Exporter, parse_address
+
+    return Exporter(parse_address(args.prometheus))
+
+
 def _writer(args: argparse.Namespace, source: LiveSource) -> Writer | None:
     if args.write is None:
         return None
@@ -142,17 +163,14 @@ def _told_to_end() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _follow(watch: Watch, args: argparse.Namespace) -> None:
-    from analyzer.live.following import Following
-
-    following = Following(watch, timers=arguments.timers_of(args))
+def _follow(following: Following, args: argparse.Namespace) -> None:
     if _as_lines(args):
         _lines(following, args.interval / SECOND_NS)
         return
     from analyzer.live.view import show
 
     title = f"handshake live {args.interface}" + (f" · {args.filter}" if args.filter else "")
-    show(watch, following, args.interval / SECOND_NS, title, lambda: ({}, ()))
+    show(following.watch, following, args.interval / SECOND_NS, title)
 
 
 def _as_lines(args: argparse.Namespace) -> bool:
@@ -174,19 +192,21 @@ def _print(event: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(event) + "\n")
 
 
-def _summary(watch: Watch, args: argparse.Namespace) -> None:
+def _summary(following: Following, args: argparse.Namespace) -> None:
     """The last line: what `report --json` says, and the verdicts on all flows, kept or not."""
     from analyzer.analysis import Analysis
     from analyzer.live import moment
     from analyzer.live.tally import matrix
     from analyzer.report.document import document
 
+    watch = following.watch
     given = watch.ask(moment.taken)
     total = given.tally.plus(matrix(given.result.facts)[: given.held])
     analysis = Analysis(given.result, timers=arguments.timers_of(args))
     totals = {"flows": total.flows, "handshake": dict(total.handshake), "close": dict(total.close)}
     files = watch.writer.files if watch.writer is not None else []
-    _print({"event": "summary", "totals": totals, "files": files, **document(analysis, LISTED)})
+    own = {} if following.own is None else {"check": following.own.summary()}
+    _print({"event": "summary", "totals": totals, "files": files, **own, **document(analysis, LISTED)})
 
 
 def _size(text: str) -> int:

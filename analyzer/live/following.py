@@ -13,18 +13,24 @@ from typing import Any
 
 from analyzer.live import changes, moment
 from analyzer.live.moment import Look, Pulse
+from analyzer.live.processes import OwnSockets
 from analyzer.live.watch import Watch
 from analyzer.tcp.timers import Timers
 
 HISTORY = 300  # pulses remembered: five minutes at one a second
 REST = 3.0  # a look may take a quarter of the time
+FULL_RING = 0.25  # where so much waits to be read, looks wait …
+MOST_WAIT_S = 10.0  # … but not for ever
 COLLECT_S = 60.0  # looks leave cycles behind; tracking leaves none, and automatic collection would cost it dearly
 
 
 class Following:
-    """One capture followed. `step` when an interval has passed; `look` and `pulses` are what it last saw."""
+    """One capture followed. `step` when an interval has passed; `look` and `pulses` are what it last saw.
 
-    def __init__(self, watch: Watch, *, timers: Timers | None = None) -> None:
+    `own` knows this host's sockets; with `check` it compares them with the tracker's.
+    """
+
+    def __init__(self, watch: Watch, *, timers: Timers | None = None, own: bool = True, check: bool = False) -> None:
         self.watch = watch
         self.look: Look | None = None
         self.pulses: deque[Pulse] = deque(maxlen=HISTORY)
@@ -32,6 +38,7 @@ class Following:
         self.findings = changes.Findings()
         self.past: deque[changes.Change] = deque(maxlen=HISTORY)
         self.hosts = moment.own_addresses()
+        self.own = OwnSockets(self.hosts, check=check, timers=timers) if own or check else None
         self._timers = timers
         self._endings = changes.Endings()
         self._notes = 0
@@ -46,13 +53,16 @@ class Following:
             {"event": "note", "at_ns": pulse.at_ns, "text": text} for text in pulse.notes[self._notes :]
         ]
         self._notes = len(pulse.notes)
-        if last or time.monotonic() >= self._due:
+        now = time.monotonic()
+        busy = pulse.ring_used > FULL_RING and now < self._due + MOST_WAIT_S
+        if last or (now >= self._due and not busy):
             events.extend(self._look())
         return events
 
     def _look(self) -> list[dict[str, Any]]:
         began = time.thread_time()
-        look = moment.look(self.watch.ask(moment.taken), self.hosts, self._timers)
+        given = self.watch.ask(moment.taken)
+        look = moment.look(given, self.hosts, self._timers)
         self.look = look
         self.states.append((look.at_ns, look.states))
         events: list[dict[str, Any]] = []
@@ -61,6 +71,8 @@ class Following:
             events.append(finding_event(change))
         rows, others = self._endings.look(look.analysis.table)
         events.extend(changes.told_flows(look.analysis.table, rows))
+        if self.own is not None:
+            events.extend(self.own.look(given))
         if others:
             events.append(unnamed_event(look.at_ns, others))
         if time.monotonic() - self._collected >= COLLECT_S:

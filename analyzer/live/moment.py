@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SECOND_NS = 1_000_000_000
 WINDOW_NS = 60 * SECOND_NS  # findings speak of flows that live, or of which a packet came within this time
-MAX_WAIT_NS = 138 * SECOND_NS  # no timer of a handshake or a FIN takes longer: 120 s and 15 %
+LOOK_FLOWS = 40_000  # flows that findings are made of: a second of the interpreter, which the capture needs as well
 NEWEST = 64  # flows of each kind that a look has ready to show
 WORST = 32  # listeners
 
@@ -135,7 +135,12 @@ def look(given: Taken, hosts: Iterable[tuple[int, int]], timers: Timers | None =
     last = rows[:, INDEX["last_ns"]].astype(np.int64)
     lasting = np.isin(o_state, _LASTING) | np.isin(r_state, _LASTING)
     gone = (o_state == states.CLOSED) | (r_state == states.CLOSED)
-    of_now = np.flatnonzero((last >= now - WINDOW_NS) | (lasting & ~gone))
+    lasting &= ~gone
+    of_now, left_out = _bounded(np.flatnonzero((last >= now - WINDOW_NS) | lasting), last, lasting)
+    if left_out:
+        result.capture.notes.append(
+            f"findings rest on the newest {len(of_now):,} connections; {left_out:,} are left out"
+        )
     analysis = Analysis(result._replace(facts=chosen(result.facts, of_now)), timers=timers)
     counted = _states_by_host(rows, o_state, r_state, frozenset(hosts))
     kept = rows[of_now]
@@ -167,6 +172,22 @@ def look(given: Taken, hosts: Iterable[tuple[int, int]], timers: Timers | None =
         half_closed=newest(half, "half_start_ns"),
         synack_again=newest(again, "last_synack_ns"),
     )
+
+
+def _bounded(places: Rows, last: Rows, lasting: Rows) -> tuple[Rows, int]:
+    """At most `LOOK_FLOWS` of `places`, those with the newest packets; and how many are left out.
+
+    Half of them are for states that last, so that a flood of SYNs does not hide them.
+    """
+    import numpy as np
+
+    if len(places) <= LOOK_FLOWS:
+        return places, 0
+    newest = places[np.argsort(last[places])[::-1]]
+    lasts = newest[lasting[newest]][: LOOK_FLOWS // 2]
+    others = newest[~lasting[newest]][: LOOK_FLOWS - len(lasts)]
+    kept = np.sort(np.concatenate((lasts, others)))
+    return kept, len(places) - len(kept)
 
 
 def chosen(facts: FlowFacts, places: Rows) -> FlowFacts:
@@ -225,8 +246,8 @@ def _states_by_host(
     """How many ends are in which state: on this host, on its peers, on hosts that only pass by."""
     import numpy as np
 
-    o_here = _is_one_of(rows, "o_", hosts)
-    r_here = _is_one_of(rows, "r_", hosts)
+    o_here = is_one_of(rows, "o_", hosts)
+    r_here = is_one_of(rows, "r_", hosts)
     found = {}
     for who, o_mask, r_mask in (
         (HERE, o_here, r_here),
@@ -242,7 +263,8 @@ def _states_by_host(
     return found
 
 
-def _is_one_of(rows: Rows, end: str, hosts: frozenset[tuple[int, int]]) -> Rows:
+def is_one_of(rows: Rows, end: str, hosts: frozenset[tuple[int, int]]) -> Rows:
+    """Which rows have one of `hosts` at that end."""
     import numpy as np
 
     high, low = rows[:, INDEX[end + "hi"]], rows[:, INDEX[end + "lo"]]

@@ -15,7 +15,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,12 +54,12 @@ _MOVES = {"up": -1, "k": -1, "down": 1, "j": 1}
 _SIDEWAYS = 20
 
 
-def show(watch: Watch, following: Following, interval: float, title: str, extra: Callable[[], tuple[Any, Any]]) -> None:
-    """Show the capture until the reader ends it, or it ends itself. `extra` gives owners and differences.
+def show(watch: Watch, following: Following, interval: float, title: str) -> None:
+    """Show the capture until the reader ends it, or it ends itself.
 
     Raises what went wrong in the capture or in looking at it.
     """
-    view = _View(watch, following, interval, title, extra)
+    view = _View(watch, following, interval, title)
     switch = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_S)
     try:
@@ -96,15 +96,12 @@ def _terminal() -> Iterator[int]:
 
 
 class _View:
-    def __init__(
-        self, watch: Watch, following: Following, interval: float, title: str, extra: Callable[[], tuple[Any, Any]]
-    ) -> None:
+    def __init__(self, watch: Watch, following: Following, interval: float, title: str) -> None:
         from rich.console import Console
 
         self._watch = watch
         self._following = following
         self._interval = interval
-        self._extra = extra
         self._console = Console(highlight=False, soft_wrap=False)
         self._latest = Shown(None, (), (), (), (), {}, ())
         self._place = Place(self._latest, title)
@@ -147,16 +144,16 @@ class _View:
             while not self._ending.is_set():
                 began = time.monotonic()
                 self._following.step()
-                owners, differences = self._extra()
                 seen = self._following
+                own = seen.own
                 self._latest = Shown(
                     seen.look,
                     tuple(seen.pulses),
                     tuple(seen.states),
                     tuple(seen.findings.present),
                     tuple(seen.past),
-                    owners,
-                    differences,
+                    dict(own.owners) if own else {},
+                    tuple(one.text() for one in own.differences) if own else (),
                 )
                 os.write(self._tell, b"\0")
                 self._ending.wait(max(self._interval - (time.monotonic() - began), 0.01))

@@ -28,7 +28,7 @@ from analyzer.wire.decode import Decoder
 
 SECOND_NS = 1_000_000_000
 LIVE_FLOWS = 131_072  # flows held at once where nothing else is said: 200 MB in a flood of new 4-tuples
-KEPT_FLOWS = 65_536  # flows kept after their end, for findings and the closing report: 45 MB
+KEPT_FLOWS = 32_768  # flows kept after their end, for findings and the closing report: 23 MB
 RECENT_BYTES = 32 << 20  # packets kept for the ladder of a flow and for saving it
 BATCH_SEGMENTS = 2048  # between two looks at the other threads: a millisecond or two, even where every SYN is new
 SILENT_NS = 600 * SECOND_NS  # after this, flows without a lasting state go: longer than any retransmission waits

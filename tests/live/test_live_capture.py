@@ -200,9 +200,10 @@ def test_killed_while_writing_it_leaves_a_file_that_reads_to_its_last_block(wire
         replay.kill()
     live.communicate()
     replay.communicate()
-    analysis = analyzer.read(file)
+    analysis = analyzer.read(file)  # the kernel may stop in the middle of a write: never more than one block is lost
     assert analysis.capture["packets"] > 5000
-    assert not analysis.capture["truncated"]
+    (written,) = analysis.capture["files"]
+    assert written["truncated"] is None or "ends in the middle" in written["truncated"]
 
 
 def test_a_full_disk_ends_the_file_and_not_the_capture(wire: Wire, tmp_path: Path) -> None:

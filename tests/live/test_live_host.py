@@ -1,0 +1,131 @@
+"""The watched host itself: its kernel's sockets beside the tracker's, whose they are, and metrics for Prometheus."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+import tiny_pcap
+from lab import TCP_REPAIR
+from live.wire import Wire, finish
+
+import analyzer
+from analyzer.errors import OutputError, UsageError
+from analyzer.live import moment
+from analyzer.live.following import Following
+from analyzer.live.prometheus import Exporter, parse_address
+
+COMMAND = (sys.executable, "-m", "analyzer", "live")
+
+
+class Pair:
+    """A connection from `far` to `near` with both ends at hand."""
+
+    def __init__(self, wire: Wire, near: str, port: int) -> None:
+        self.listener = wire.near.listen(near, port)
+        with wire.far:
+            self.far = socket.create_connection((near, port), timeout=10)
+        self.near, _ = self.listener.accept()
+
+    def close(self) -> None:
+        for one in (self.far, self.near, self.listener):
+            one.close()
+
+
+@pytest.fixture
+def closing() -> Iterator[ExitStack]:
+    """Closes what a test opens."""
+    with ExitStack() as stack:
+        yield stack
+
+
+def connect(wire: Wire, near: str, port: int, closing: ExitStack) -> Pair:
+    made = Pair(wire, near, port)
+    closing.callback(made.close)
+    return made
+
+
+def test_the_kernel_agrees_and_where_it_does_not_that_is_said(wire: Wire, closing: ExitStack) -> None:
+    """Of three connections one is established, one in CLOSE_WAIT, and one loses its socket without a word."""
+    number, _, near = wire.addressed()
+    live = wire.start(wire.near, *COMMAND, f"n{number}", "--check", "--json", "--interval", "0.3", "--filter", "tcp")
+    time.sleep(2)
+    made = [connect(wire, near, port, closing) for port in (8100, 8101, 8102)]
+    made[1].far.close()
+    made[2].near.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+    time.sleep(1.5)
+    before = time.time_ns()
+    made[2].near.close()
+    time.sleep(2)
+    live.send_signal(signal.SIGINT)
+    events = [json.loads(line) for line in finish(live).splitlines()]
+    (difference,) = [event for event in events if event["event"] == "difference"]
+    assert difference["at_ns"] > before
+    assert (difference["tracked"], difference["kernel"]) == ("ESTABLISHED", "no socket")
+    assert (difference["local_port"], difference["peer_port"]) == (8102, made[2].far.getsockname()[1])
+    assert events[-1]["check"]["compared"] == 3
+    assert events[-1]["check"]["different"] == 1
+
+
+def test_a_socket_is_shown_with_its_process_and_its_state(wire: Wire, closing: ExitStack) -> None:
+    number, _, near = wire.addressed()
+    with wire.near:
+        sniffer = analyzer.Sniffer(f"n{number}", filter="tcp")
+        sniffer.start()
+        following = Following(sniffer._watch, check=True)
+    made = connect(wire, near, 8103, closing)
+    made.far.close()
+    time.sleep(0.3)
+    with wire.near:
+        following.step(last=True)
+    sniffer.stop()
+    assert following.own is not None
+    assert following.look is not None
+    ends = (*made.near.getsockname(), *made.near.getpeername())
+    assert following.own.owners[ends].endswith(f"[{os.getpid()}]")
+    assert following.look.states[moment.HERE] == {"CLOSE_WAIT": 1}
+    assert following.look.states[moment.PEERS] == {"FIN_WAIT_2": 1}
+    assert (following.own.compared, following.own.differences) == (1, [])
+
+
+def fetch(address: str, port: int) -> str:
+    asked = http.client.HTTPConnection(address, port, timeout=5)
+    asked.request("GET", "/metrics")
+    return asked.getresponse().read().decode()
+
+
+def test_prometheus_fetches_from_the_loopback_address_only(wire: Wire) -> None:
+    number, _, near = wire.addressed()
+    live = wire.start(wire.near, *COMMAND, f"n{number}", "--prometheus", "9095", "--json", "--interval", "0.2")
+    time.sleep(2)
+    wire.send(number, *[tiny_pcap.segment("S", 1, port=40_000 + port) for port in range(7)])
+    time.sleep(1.5)
+    with wire.near:
+        text = fetch("127.0.0.1", 9095)
+    with wire.far, pytest.raises(ConnectionRefusedError):
+        fetch(near, 9095)
+    live.send_signal(signal.SIGTERM)
+    finish(live)
+    assert "\nhandshake_packets_total 7.0\n" in text
+    assert '\nhandshake_segments_total{flag="SYN"} 7.0\n' in text
+    assert '\nhandshake_verdicts{verdict="unanswered"} 7.0\n' in text
+    assert "\nhandshake_connections_held 7.0\n" in text
+
+
+@pytest.mark.parametrize("text", ["", "port", "1.2.3.4:", "70000", "0"])
+def test_what_is_no_address_is_said(text: str) -> None:
+    with pytest.raises(UsageError, match="PORT or HOST:PORT"):
+        parse_address(text)
+
+
+def test_a_port_that_is_taken_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OutputError, match="cannot listen"):
+        Exporter(taken.getsockname())
