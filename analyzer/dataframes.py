@@ -126,7 +126,8 @@ def sockets(listed: Sequence[Socket]) -> pandas.DataFrame:
     made["basis"] = pandas.Categorical(made["basis"], categories=list(states.BASES))
     made["flow"] = made["flow"].astype("Int64")
     made["since_ns"] = times(made["since_ns"].to_numpy(dtype=numpy.int64))
-    return made.astype({"local": _TEXT, "peer": _TEXT, "local_port": "int64", "peer_port": "int64"})
+    texts = {"local": _TEXT, "peer": _TEXT, "unsure": _TEXT}
+    return made.astype({**texts, "local_port": "int64", "peer_port": "int64"})
 
 
 def timeline(instants: Sequence[int], counts: Sequence[Mapping[str, int]]) -> pandas.DataFrame:

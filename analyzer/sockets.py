@@ -21,7 +21,10 @@ _NO_SOCKET = frozenset((states.CLOSED, states.LISTEN))
 
 
 class Socket(NamedTuple):
-    """One line of a socket table. LISTEN is inferred from SYN+ACKs: no peer ("" and 0), no flow (None)."""
+    """One line of a socket table. LISTEN is inferred from SYN+ACKs: no peer ("" and 0), no flow (None).
+
+    `unsure`: why packets do not settle the state, a reason of docs/unknowable.md; "" where nothing speaks against it.
+    """
 
     state: str
     basis: str
@@ -31,6 +34,7 @@ class Socket(NamedTuple):
     peer_port: int
     flow: int | None
     since_ns: int
+    unsure: str = ""
 
 
 def sockets_at(table: FlowTable, at_ns: int, host: str | None = None) -> list[Socket]:
@@ -76,6 +80,7 @@ def sockets_over(table: FlowTable, instants: Sequence[int], host: str | None = N
                     peer_port,
                     flow,
                     moment.since_ns,
+                    _unsure(table, row, side, moment, when),
                 )
     for position, when in enumerate(instants):
         listeners = [
@@ -84,6 +89,27 @@ def sockets_over(table: FlowTable, instants: Sequence[int], host: str | None = N
             if first <= when
         ]
         yield listeners + list(found[position].values())
+
+
+def _unsure(table: FlowTable, row: int, side: int, moment: timeline.Moment, when: int) -> str:
+    """What else the state may be as far as packets tell: the reason's name in docs/unknowable.md, or ""."""
+    if moment.basis == states.OBSERVED:
+        return ""
+    if not table.fact(row, "o_packets") or not table.fact(row, "r_packets"):
+        return "direction"
+    if moment.state == states.FIN_WAIT_2:
+        return "orphan" if when - moment.since_ns > table.timers.fin_timeout_ns else ""
+    if moment.doubt is not None and when <= moment.doubt.until_ns:
+        return "doubt"
+    bits = table.fact(row, "bits")
+    if moment.state == states.ESTABLISHED and not bits & (f.SYN_SEEN | f.SYNACK_SEEN):
+        return "before"
+    if moment.state == states.ESTABLISHED and side == timeline.RESPONDER:
+        if table.listener(row) in table.cookie_listeners():
+            return "cookie"
+        if table.defers(row):
+            return "deferred"
+    return ""
 
 
 class Counts(NamedTuple):

@@ -242,3 +242,15 @@ def test_a_file_that_is_no_table_is_refused(capture, tmp_path, text, capsys):
     (tmp_path / "ss.txt").write_text(text)
     assert main(["states", capture, "--against", str(tmp_path / "ss.txt")]) == 2
     assert "no line of it is a TCP socket" in capsys.readouterr().err
+
+
+def test_a_state_that_packets_leave_open_says_why(tmp_path, capsys):
+    """A FIN_WAIT_2 older than tcp_fin_timeout lives on only if its process has not closed it."""
+    path = tiny_pcap.write(tmp_path / "c.pcap", *tiny_pcap.graceful()[:7])
+    words = (path, "--host", tiny_pcap.CLIENT, "--sockets")
+    for when, unsure in ((30, ""), (90, "orphan")):
+        found = json.loads(states(capsys, *words, "--at", at(when), "--json"))
+        assert [(one["state"], one["unsure"]) for one in found["sockets"]] == [("FIN_WAIT_2", unsure)]
+    assert "unsure" not in states(capsys, *words, "--at", at(30))
+    assert states(capsys, *words, "--at", at(90)).split()[-1] == "orphan"
+    assert "orphan" not in states(capsys, *words, "--at", at(90), "--fin-timeout", "2m")

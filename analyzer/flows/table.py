@@ -42,6 +42,7 @@ class FlowTable:
         self._cookies: dict[tuple[int, int, int, int], int] | None = None
         self._keeping: set[tuple[int, int, int, int]] | None = None
         self._holes: bool | None = None
+        self._deferring: set[tuple[int, int, int, int]] | None = None
         self._answers: dict[tuple[int, int, int, int], list[int]] | None = None
         self._ignoring: set[tuple[int, int, int, int]] | None = None
         self._finals: dict[int, tuple[int, int, int, int]] = {}
@@ -157,6 +158,14 @@ class FlowTable:
         times = self._answers.get(self.listener(row), [])
         at = bisect_left(times, since_ns)
         return at < len(times) and times[at] <= until_ns
+
+    def defers(self, row: int) -> bool:
+        """Whether the flow's listener has deferred an accept: a SYN+ACK of it came again late, once."""
+        if self._deferring is None:
+            self._deferring = {
+                self.listener(other) for other, cause in enumerate(self.raw("synack_cause")) if cause & f.CAUSE_DEFERRED
+            }
+        return self.listener(row) in self._deferring
 
     def ignores(self, row: int) -> bool:
         """Whether the flow's listener ignored a completed handshake, this one's or another's."""

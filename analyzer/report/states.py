@@ -155,7 +155,8 @@ def meanings(found: Mapping[str, int]) -> list[str]:
 
 
 def write_sockets(out: TextIO, sockets: Sequence[Socket], at_ns: int) -> None:
-    """The sockets as netstat lists them, and for how long each has been in its state."""
+    """The sockets as netstat lists them, for how long each has been in its state, and why it may be another."""
+    unsure = any(socket.unsure for socket in sockets)
     rows = [
         (
             words.endpoint(socket.local, socket.local_port),
@@ -164,10 +165,11 @@ def write_sockets(out: TextIO, sockets: Sequence[Socket], at_ns: int) -> None:
             words.span(max(at_ns - socket.since_ns, 0)),
             "" if socket.flow is None else str(socket.flow),
             socket.basis,
+            *([socket.unsure] if unsure else ()),
         )
         for socket in _sorted(sockets)
     ]
-    headings = ("local", "foreign", "state", "for", "flow", "basis")
+    headings = ("local", "foreign", "state", "for", "flow", "basis", *(["unsure"] if unsure else ()))
     for line in grid.lines(headings, rows, right=(3, 4)):
         out.write(line + "\n")
 

@@ -31,7 +31,7 @@ STATES = {
     "LAST-ACK": "LAST_ACK",
     "CLOSING": "CLOSING",
 }
-QUIET_S = 0.05  # a snapshot with a packet nearer than this may fall on either side of it
+QUIET_S = 0.05  # a snapshot so soon after a packet may fall on either side of it
 WHOLE = ("client", "server", "client_any", "server_any")  # captures of a host's whole traffic
 CLIENT = (CLIENT_V4, CLIENT_V6)
 #: the kernel's state and ours where an ACK arrives that follows lost ones: `doubt` in docs/unknowable.md
@@ -114,15 +114,15 @@ def kind(vantage: str, host: str) -> str:
     return "own" if vantage.startswith(host) else "far"
 
 
+def nanoseconds(when: float) -> int:
+    """A moment of a truth file, which has microseconds, as the analyzer counts time."""
+    return round(when * 1e6) * 1000
+
+
 def is_quiet(shot: dict[str, Any], vantage: str) -> bool:
     quiet = shot["quiet"][vantage]
-    since, until = quiet["s_since_last_packet"], quiet["s_to_next_packet"]
-    return (
-        not quiet["packets_during_ss"]
-        and since is not None
-        and since >= QUIET_S
-        and (until is None or until >= QUIET_S)
-    )
+    since = quiet["s_since_last_packet"]
+    return not quiet["packets_during_ss"] and since is not None and since >= QUIET_S
 
 
 def scores(folder: Path, case: str, wanted: str) -> dict[tuple[str, str], Score]:
@@ -150,7 +150,7 @@ def _compare(folder: Path, known: dict[str, Any], capture: dict[str, Any], shot:
     }
     ours: dict[Ends, str] = {}
     for address in known[f"{host}_addr"]:
-        ours |= analysis.sockets(folder / capture["file"], round(when * 1e6) * 1000, address)
+        ours |= analysis.sockets(folder / capture["file"], nanoseconds(when), address)
     for ends in sorted(set(kernel) | set(ours)):
         score.total += 1
         theirs, mine = kernel.get(ends, "-"), ours.get(ends, "-")

@@ -18,6 +18,9 @@ CHANCE_ENOUGH = 0.98  # one case at random: a few sockets are in doubt for a mom
 DOCUMENT = analysis.PROJECT / "docs" / "unknowable.md"
 RFC_9293 = {*score.STATES.values(), "LISTEN"}  # the eleventh, CLOSED, is no line in a socket table
 
+#: reasons that a capture shows while they hold; of the others nothing is to be seen
+SAID = ("before", "deferred", "direction", "doubt")
+
 #: cases that go the same way each time
 SETTLED = [name for name, case in CASES.items() if not case.chance]
 
@@ -63,6 +66,24 @@ def test_partial_captures(lab: Lab, name: str) -> None:
     played(lab, name)
     left = [line for one in score.scores(lab.folder, name, "partial").values() for line in one.unexplained()]
     assert not left, "\n".join(left)
+
+
+@pytest.mark.parametrize("name", SETTLED)
+def test_unsure_states_say_so(lab: Lab, name: str) -> None:
+    """Where packets are known to leave a state open, `unsure` names the reason that docs/unknowable.md gives."""
+    played(lab, name)
+    files = {one["vantage"]: lab.folder / one["file"] for one in score.truth(lab.folder, name)["captures"]}
+    silent = []
+    for kind in ("own", "far", "partial"):
+        for found in score.scores(lab.folder, name, kind).values():
+            for one in found.wrong:
+                # Only a SYN was captured: its sender need not have been answered anywhere.
+                if one.reason not in SAID or one.ours in ("-", "SYN_SENT"):
+                    continue
+                said = analysis.unsure(files[one.vantage], score.nanoseconds(one.at_s), one.ends[0])[one.ends]
+                if said != one.reason:
+                    silent.append(f"{one}: {one.reason}, not '{said}'")
+    assert not silent, "\n".join(silent)
 
 
 @pytest.mark.parametrize(

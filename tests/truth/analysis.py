@@ -68,5 +68,10 @@ def sockets_of(flows: FlowTable, at_ns: int, host: str) -> dict[tuple[str, int, 
     return {_key(one): one.state for one in sockets_at(flows, at_ns, host) if one.flow is not None}
 
 
+def unsure(path: Path, at_ns: int, host: str) -> dict[tuple[str, int, str, int], str]:
+    """(local, port, peer, port) → why the state of that socket is unsure, "" where it is not."""
+    return {_key(one): one.unsure for one in sockets_at(table(path), at_ns, host) if one.flow is not None}
+
+
 def _key(one: Socket) -> tuple[str, int, str, int]:
     return one.local, one.local_port, one.peer, one.peer_port
