@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from analyzer.capture import open_capture
+from analyzer.dataset import location
 from analyzer.flows.facts import FlowFacts
 from analyzer.segments import SegmentBatch
 from analyzer.tcp.tracker import Tracker
@@ -53,8 +54,16 @@ def run(
     *,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Result:
-    """Read, decode and track. Raises CaptureError where nothing can be read; damage on the way is in the health."""
+    """Read, decode and track captures, or one data set. Raises CaptureError where nothing can be read.
+
+    Damage on the way is in the health.
+    """
     options = options or Options()
+    data_set = location(sources)
+    if data_set is not None:
+        from analyzer.dataset.tracking import run as run_data_set
+
+        return run_data_set(data_set, options, progress)
     bounds: dict[str, Any] = {} if options.max_flows is None else {"max_flows": options.max_flows}
     decoder = Decoder(by_vlan=options.by_vlan, by_tunnel=options.by_tunnel)
     tracker = Tracker(keep_transitions=options.keep_transitions, **bounds)

@@ -14,6 +14,7 @@ from typing import Any
 
 from analyzer import segments as s
 from analyzer.capture import open_capture
+from analyzer.dataset import is_url, location
 from analyzer.engine import BATCH_SEGMENTS, Options, Source
 from analyzer.errors import UsageError
 from analyzer.flows import facts as f
@@ -46,7 +47,8 @@ class Again:
                 starts[place] = one.tell() if one.seekable() else -1
                 paths.append(one)
             else:
-                paths.append(os.path.abspath(one) if isinstance(one, (str, os.PathLike)) and one != "-" else one)
+                is_path = isinstance(one, (str, os.PathLike)) and one != "-" and not is_url(one)
+                paths.append(os.path.abspath(one) if is_path else one)
         return cls(paths, starts)
 
     def sources(self) -> list[Source]:
@@ -105,6 +107,12 @@ class Kept:
 
 def decoded(sources: Sequence[Source], options: Options, progress: Progress | None = None) -> Iterator[SegmentBatch]:
     """Batches of all segments; each is reused for the next."""
+    data_set = location(sources)
+    if data_set is not None:
+        from analyzer.dataset.tracking import segments as segments_of
+
+        yield from segments_of(data_set, options, progress)
+        return
     decoder = Decoder(by_vlan=options.by_vlan, by_tunnel=options.by_tunnel)
     batch = SegmentBatch(BATCH_SEGMENTS)
     with open_capture(sources, progress=progress) as capture:
@@ -169,6 +177,8 @@ def packets(sources: Sequence[Source], numbers: Sequence[int]) -> Iterator[tuple
     """(number, nanoseconds, link type, length on the wire, bytes captured) of these packets of a capture."""
     wanted = sorted(numbers)
     at = 0
+    if location(sources) is not None:
+        raise UsageError("a data set keeps no packets, only what their headers say; read the captures it was made from")
     with open_capture(sources) as capture:
         for frames in capture:
             while at < len(wanted) and wanted[at] < frames.first_packet + frames.count:

@@ -15,7 +15,7 @@ ROWS = (
     {"capture", "wire"},
     {"tcp", "flows"},  # one row: the facts are what they meet in
     {"against", "bulk", "dataframes", "expression", "findings", "listeners", "selection", "sockets"},
-    {"analysis", "engine", "flow", "ladder", "report", "rereading"},
+    {"analysis", "dataset", "engine", "flow", "ladder", "report", "rereading"},
     {"live"},
     {"cli"},
     {"__init__", "__main__"},
@@ -23,7 +23,21 @@ ROWS = (
 #: these must not know each other although their row would allow it
 STRANGERS = ({"capture", "wire"}, {"tcp", "capture"}, {"tcp", "wire"}, {"flows", "capture"}, {"flows", "wire"})
 #: libraries whose import costs more than starting Python
-HEAVY = {"dpkt", "lz4", "numpy", "pandas", "psutil", "pyarrow", "rich", "scapy", "shtab", "zstandard"}
+HEAVY = {
+    "dask",
+    "distributed",
+    "dpkt",
+    "fsspec",
+    "lz4",
+    "numpy",
+    "pandas",
+    "psutil",
+    "pyarrow",
+    "rich",
+    "scapy",
+    "shtab",
+    "zstandard",
+}
 #: modules that only a function imports, and that exist for the sake of such a library
 HEAVY_HOMES = {"bulk.py", "dataframes.py", "parquet.py"}
 

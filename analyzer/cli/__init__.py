@@ -26,6 +26,7 @@ COMMANDS = {
     "states": "the socket tables of the hosts at a moment",
     "show": "one connection, packet by packet, with both endpoint states",
     "live": "an interface, watched: states, rates, findings as they arise and end",
+    "index": "captures decoded once into a data set, which every command reads in their place",
     "completion": "the shell's completion script",
 }
 

@@ -89,8 +89,9 @@ def check_output(path: str | None, inputs: Sequence[str]) -> None:
     if "-" in inputs and os.path.samestat(os.fstat(0), os.stat(path)):
         raise OutputError(f"{path} is the capture on standard input; name another file")
     from analyzer.capture.sources import expand
+    from analyzer.dataset import is_url
 
-    for source in expand([name for name in inputs if not _is_stream(name)]):
+    for source in expand([name for name in inputs if not _is_stream(name) and not is_url(name)]):
         if source.path is not None and os.path.samefile(source.path, path):
             raise OutputError(f"{path} is one of the captures that are read; name another file")
 

@@ -1,0 +1,133 @@
+"""An `engine.Result` from a data set: the same tracker, fed from Parquet, and the captures' health put together.
+
+Owns the order of these steps on one machine; `cluster` has those on many.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from analyzer.capture.health import CaptureHealth, FileHealth
+from analyzer.dataset import form
+from analyzer.dataset.plan import Damaged, Plan, make_plan
+from analyzer.dataset.reading import Reader
+from analyzer.dataset.writing import DECODED
+from analyzer.engine import Options, Result
+from analyzer.errors import UsageError
+from analyzer.flows.facts import FlowFacts
+from analyzer.segments import SegmentBatch
+from analyzer.tcp.sharding import number_flows
+from analyzer.tcp.tracker import Tracker
+from analyzer.wire.reasons import REASONS
+
+Progress = Callable[[int, int | None], None]
+TRACKED = ("evicted_embryonic", "evicted_other", "orphan_icmp", "odd_flags")
+
+
+def run(root: str, options: Options, progress: Progress | None = None) -> Result:
+    """What `engine.run` gives for the captures of the data set. Raises CaptureError, UsageError."""
+    plan = make_plan(root)
+    scoped = check_scopes(plan, options)
+    facts, tracker, reader = track(plan, options, scoped=scoped, progress=progress)
+    if tracker.evicted_embryonic or tracker.evicted_other:
+        # Which flows leave at the bound hangs on the order of all segments, and not of those of one shard alone.
+        facts, tracker, reader = track(plan, options, scoped=scoped, ordered=True, progress=progress)
+    number_flows(facts, tracker.streams)
+    counts = {name: getattr(tracker, name) for name in TRACKED}
+    return result(plan, facts, counts, tracker.flows_seen, tracker.last_ns, reader.names, reader.damaged)
+
+
+def track(
+    plan: Plan,
+    options: Options,
+    *,
+    scoped: bool,
+    shards: list[int] | None = None,
+    ordered: bool = False,
+    progress: Progress | None = None,
+) -> tuple[FlowFacts, Tracker, Reader]:
+    """The flows of some shards or of all, not yet numbered; the tracker, for its counters; the reader, for damage."""
+    bounds: dict[str, Any] = {} if options.max_flows is None else {"max_flows": options.max_flows}
+    tracker = Tracker(keep_transitions=options.keep_transitions, **bounds)
+    reader = Reader(plan, shards, scopes=scoped, ordered=ordered)
+    facts = FlowFacts()
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for batch in reader.batches(progress):
+            tracker.feed(batch)
+            if tracker.departed.count:
+                facts.extend(tracker.take())
+        facts.extend(tracker.finish())
+    finally:
+        if collecting:
+            gc.enable()
+    return facts, tracker, reader
+
+
+def segments(root: str, options: Options, progress: Progress | None = None) -> Iterator[SegmentBatch]:
+    """All segments in order of packet number, for a second look at them."""
+    plan = make_plan(root)
+    yield from Reader(plan, scopes=check_scopes(plan, options), ordered=True).batches(progress)
+
+
+def check_scopes(plan: Plan, options: Options) -> bool:
+    """Whether scopes are to be read. Raises UsageError where the data set does not have those asked for."""
+    wanted = (options.by_vlan, options.by_tunnel)
+    have = (plan.settings.by_vlan, plan.settings.by_tunnel)
+    if not any(wanted):
+        return False
+    if wanted != have:
+        asked = " ".join(word for word, on in zip(("--by-vlan", "--by-tunnel"), wanted, strict=True) if on)
+        made = " ".join(word for word, on in zip(("--by-vlan", "--by-tunnel"), have, strict=True) if on)
+        raise UsageError(f"{plan.store.root} was indexed {f'with {made}' if made else 'without'}, not with {asked}")
+    return True
+
+
+def result(
+    plan: Plan,
+    facts: FlowFacts,
+    counts: dict[str, int],
+    flows_seen: int,
+    last_ns: int,
+    scopes: list[str],
+    damaged: list[Damaged],
+) -> Result:
+    """The result of a tracked data set."""
+    health = CaptureHealth()
+    decoded = dict.fromkeys(DECODED, 0)
+    skipped = dict.fromkeys(REASONS, 0)
+    failed = {each.path: each for each in (*plan.damaged, *damaged)}
+    for part in sorted(plan.parts, key=lambda part: part.place):
+        described = part.described
+        file = form.health_of(described.health)
+        damage = failed.pop(plan.store.path(f"{form.SEGMENTS}/{part.file}.parquet"), None)
+        if damage is not None:
+            file.truncated = _damage(damage)
+            health.notes.append(f"{file.name}: {file.truncated}")
+        health.files.append(file)
+        health.notes.extend(described.notes)
+        for name, count in described.decoded.items():
+            decoded[name] += count
+        for name, count in described.skipped.items():
+            skipped[name] += count
+    for path, damage in failed.items():
+        file = FileHealth(path)
+        file.truncated = _damage(damage)
+        health.notes.append(file.truncated)
+        health.files.append(file)
+    return Result(
+        facts=facts,
+        capture=health,
+        decoded=decoded,
+        skipped={name: count for name, count in skipped.items() if count},
+        tracker={"flows": flows_seen, **counts},
+        end_ns=max(last_ns, health.last_ns or 0),
+        scopes=scopes,
+    )
+
+
+def _damage(damage: Damaged) -> str:
+    return f"the data set's {damage.path} is damaged and left out ({damage.why}); take it away and index again"

@@ -1,0 +1,108 @@
+"""Whoever reads a data set gets, byte for byte, what the captures themselves would have said."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny_pcap
+from dataset.conftest import QUESTIONS
+from pcaps_cases import PCAPS
+
+from analyzer.cli import main
+
+SHARED = PCAPS.parent.parent / "shared" / "captures"
+NOT_CAPTURES = {".json", ".md", ".py", ".tsv"}
+
+Ask = Callable[..., str]
+Index = Callable[..., Path]
+
+
+def captures_under(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix not in NOT_CAPTURES)
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        PCAPS,
+        pytest.param(SHARED, marks=pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/captures beside it")),
+    ],
+    ids=["pcaps", "shared"],
+)
+def test_every_capture_gives_the_same_answers(folder: Path, tmp_path: Path, ask: Ask) -> None:
+    captures = captures_under(folder)
+    compared = 0
+    for number, capture in enumerate(captures):
+        dataset = tmp_path / f"{number}"
+        if main(["index", str(capture), "-o", str(dataset)]):
+            assert main(["flows", str(capture), "-o", str(tmp_path / "none")]) == 1
+            continue
+        for question in QUESTIONS:
+            assert ask(*question, capture) == ask(*question, dataset), (capture, question)
+        compared += 1
+    assert compared > len(captures) * 0.9
+
+
+def test_rotated_files_indexed_in_any_order_are_one_capture(rotated: list[Path], ask: Ask, index: Index) -> None:
+    shuffled = random.Random(3).sample(rotated, len(rotated))
+    dataset = index(shuffled)
+    for question in QUESTIONS:
+        assert ask(*question, dataset) == ask(*question, *rotated)
+
+
+def test_files_of_several_taps_that_overlap_in_time_are_merged(taps: list[Path], ask: Ask, index: Index) -> None:
+    dataset = index(taps[::-1], "--shards", "4")
+    for question in QUESTIONS:
+        assert ask(*question, dataset) == ask(*question, *taps)
+
+
+@pytest.mark.parametrize("flow", ["0", "17", "frame 40"])
+def test_a_ladder_from_a_data_set(flow: str, rotated: list[Path], ask: Ask, index: Index) -> None:
+    dataset = index(rotated)
+    assert ask("show", dataset, flow) == ask("show", *rotated, flow)
+
+
+def test_narrowing_is_the_same(rotated: list[Path], ask: Ask, index: Index) -> None:
+    dataset = index(rotated)
+    narrow = ("--where", 'handshake != "complete"', "--columns", "all")
+    assert ask("flows", dataset, *narrow) == ask("flows", *rotated, *narrow)
+
+
+def test_flows_that_leave_at_the_bound_are_the_same(rotated: list[Path], ask: Ask, index: Index) -> None:
+    dataset = index(rotated)
+    few = ("report", "--json", "--max-flows", "20")
+    answer = ask(*few, dataset)
+    assert answer == ask(*few, *rotated)
+    assert '"evicted_embryonic": 0' not in answer
+
+
+def test_runs_of_packets_shorter_than_a_file(
+    rotated: list[Path], ask: Ask, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from analyzer.dataset import reading, writing
+
+    monkeypatch.setattr(writing, "RUN_ROWS", 50)
+    monkeypatch.setattr(writing, "RUN_FRAMES", 5)
+    monkeypatch.setattr(writing, "BATCH_SEGMENTS", 16)
+    monkeypatch.setattr(reading, "PIECE_ROWS", 9)
+    monkeypatch.setattr(reading, "BATCH_ROWS", 7)
+    dataset = index(rotated)
+    for question in QUESTIONS:
+        assert ask(*question, dataset) == ask(*question, *rotated)
+
+
+@pytest.mark.parametrize("option", ["--by-vlan", "--by-tunnel"])
+def test_scopes_are_kept_where_they_were_asked_for(option: str, tmp_path: Path, ask: Ask, index: Index) -> None:
+    capture = tmp_path / "vlans.pcap"
+    tagged = [
+        (at, frame[:12] + b"\x81\x00" + bytes((0, vlan)) + frame[12:])
+        for vlan in (9, 5)
+        for at, frame in tiny_pcap.graceful(start=vlan)
+    ]
+    tiny_pcap.write(capture, *sorted(tagged))
+    dataset = index([capture], option)
+    assert ask("flows", dataset, option, "--columns", "all") == ask("flows", capture, option, "--columns", "all")
+    assert ask("flows", dataset, "--columns", "all") == ask("flows", capture, "--columns", "all")
