@@ -13,17 +13,16 @@ from analyzer.capture.health import CaptureHealth, FileHealth
 from analyzer.dataset import form
 from analyzer.dataset.plan import Damaged, Plan, make_plan
 from analyzer.dataset.reading import Reader
-from analyzer.dataset.writing import DECODED
-from analyzer.engine import Options, Result
+from analyzer.engine import Options, Result, decoded_by, tracked_by
 from analyzer.errors import UsageError
 from analyzer.flows.facts import FlowFacts
 from analyzer.segments import SegmentBatch
 from analyzer.tcp.sharding import number_flows
 from analyzer.tcp.tracker import Tracker
+from analyzer.wire.decode import Decoder
 from analyzer.wire.reasons import REASONS
 
 Progress = Callable[[int, int | None], None]
-TRACKED = ("evicted_embryonic", "evicted_other", "orphan_icmp", "odd_flags")
 
 
 def run(root: str, options: Options, progress: Progress | None = None) -> Result:
@@ -35,8 +34,7 @@ def run(root: str, options: Options, progress: Progress | None = None) -> Result
         # Which flows leave at the bound hangs on the order of all segments, and not of those of one shard alone.
         facts, tracker, reader = track(plan, options, scoped=scoped, ordered=True, progress=progress)
     number_flows(facts, tracker.streams)
-    counts = {name: getattr(tracker, name) for name in TRACKED}
-    return result(plan, facts, counts, tracker.flows_seen, tracker.last_ns, reader.names, reader.damaged)
+    return result(plan, facts, tracked_by(tracker), tracker.last_ns, reader.names, reader.damaged)
 
 
 def track(
@@ -90,14 +88,13 @@ def result(
     plan: Plan,
     facts: FlowFacts,
     counts: dict[str, int],
-    flows_seen: int,
     last_ns: int,
     scopes: list[str],
     damaged: list[Damaged],
 ) -> Result:
     """The result of a tracked data set."""
     health = CaptureHealth()
-    decoded = dict.fromkeys(DECODED, 0)
+    decoded = decoded_by(Decoder())
     skipped = dict.fromkeys(REASONS, 0)
     failed = {each.path: each for each in (*plan.damaged, *damaged)}
     for part in sorted(plan.parts, key=lambda part: part.place):
@@ -110,7 +107,7 @@ def result(
         health.files.append(file)
         health.notes.extend(described.notes)
         for name, count in described.decoded.items():
-            decoded[name] += count
+            decoded[name] = decoded.get(name, 0) + count
         for name, count in described.skipped.items():
             skipped[name] += count
     for path, damage in failed.items():
@@ -123,7 +120,7 @@ def result(
         capture=health,
         decoded=decoded,
         skipped={name: count for name, count in skipped.items() if count},
-        tracker={"flows": flows_seen, **counts},
+        tracker=counts,
         end_ns=max(last_ns, health.last_ns or 0),
         scopes=scopes,
     )

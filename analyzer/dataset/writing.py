@@ -14,6 +14,7 @@ from analyzer.capture.sources import Source
 from analyzer.dataset import form
 from analyzer.dataset.form import Described, Group, Settings
 from analyzer.dataset.store import Store, need
+from analyzer.engine import BATCH_SEGMENTS, decoded_by
 from analyzer.segments import COLUMN_TYPES, SegmentBatch
 from analyzer.tcp.sharding import SHARDS, shards_of
 from analyzer.wire.decode import Decoder
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 RUN_ROWS = 1 << 19
 #: frames without a row that are written together
 RUN_FRAMES = 1 << 20
-BATCH_SEGMENTS = 4096
 
 
 def write_capture(
@@ -66,7 +66,7 @@ def write_capture(
             modified_ns=modified_ns,
             health=health.as_dict(),
             notes=capture.health.notes,
-            decoded={what: getattr(decoder, what) for what in DECODED},
+            decoded=decoded_by(decoder),
             skipped=dict(decoder.counts),
             scopes=list(decoder.scopes),
             frames=frames.count,
@@ -77,10 +77,6 @@ def write_capture(
         )
         writer.add_key_value_metadata({form.KEY: described.to_json()})
     return described
-
-
-#: what is counted of the rows, in the order in which a report has it
-DECODED = ("segments", "icmp_errors", "bad_checksums", "tunnelled", "fragments", "offloaded", "cut_options")
 
 
 def _frames_schema() -> Any:

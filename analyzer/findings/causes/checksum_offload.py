@@ -73,7 +73,7 @@ class Counts(NamedTuple):
 
 
 def _by_host(index: Index) -> dict[Host, Counts]:
-    """Hosts that sent wrong checksums."""
+    """Hosts that sent wrong checksums, by address."""
     column = index.table.facts.column
     counts: dict[Host, list[int]] = {}
     for side in ("o_", "r_"):
@@ -88,7 +88,7 @@ def _by_host(index: Index) -> dict[Host, Counts]:
         for high, low, packets in facts:
             if (high, low) in counts:
                 counts[high, low][2] += packets
-    return {host: Counts(*count) for host, count in counts.items()}
+    return {host: Counts(*counts[host]) for host in sorted(counts)}
 
 
 CAUSE = Cause(

@@ -63,7 +63,7 @@ def _pairs(index: Index) -> list[tuple[int, int]]:
     row_at = {index.table.order[row]: row for row in index.rows_of(place for places in groups for place in places)}
     pairs = []
     for places in groups:
-        rows = sorted((row_at[place] for place in places), key=lambda row: index.fact(row, "first_ns"))
+        rows = sorted((row_at[place] for place in places), key=lambda row: (index.fact(row, "first_ns"), row))
         pairs += [(rows[0], row) for row in rows[1:] if _same(index, rows[0], row)]
     return sorted(pairs)
 
