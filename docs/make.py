@@ -104,8 +104,24 @@ def findings() -> str:
     return _table(("name", "what it is", "reported"), ((f"`{c.name}`", c.title, c.threshold) for c in CAUSES))
 
 
+def settings() -> str:
+    """Every setting that advice quotes."""
+    from analyzer.findings.kernel import SETTINGS
+
+    rows = (
+        (
+            f"`{one.name}`" if one.name else "no setting",
+            one.default,
+            one.does + (f"; {one.not_this}" if one.not_this else ""),
+            one.source,
+        )
+        for one in SETTINGS.values()
+    )
+    return _table(("setting", "default", "what it does, and does not", "source"), rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
-    part.__name__: part for part in (state_diagram, transition_table, columns, findings)
+    part.__name__: part for part in (state_diagram, transition_table, columns, findings, settings)
 }
 
 
