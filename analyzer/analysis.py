@@ -231,6 +231,13 @@ class Analysis:
 
         return document(self)
 
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Write the report as one HTML page that needs nothing else, as `handshake report --html` does."""
+        from analyzer.report import page
+
+        with open(path, "w", encoding="utf-8", newline="") as out:
+            page.write(out, self)
+
     def __repr__(self) -> str:
         from analyzer.report.display import overview_text
 

@@ -15,7 +15,7 @@ ROWS = (
     {"capture", "wire"},
     {"tcp", "flows"},  # one row: the facts are what they meet in
     {"against", "bulk", "dataframes", "expression", "findings", "listeners", "selection", "sockets"},
-    {"analysis", "dataset", "engine", "flow", "ladder", "report", "rereading"},
+    {"analysis", "dataset", "engine", "flow", "ladder", "pictures", "report", "rereading"},
     {"live"},
     {"cli"},
     {"__init__", "__main__"},
@@ -39,7 +39,7 @@ HEAVY = {
     "zstandard",
 }
 #: modules that only a function imports, and that exist for the sake of such a library
-HEAVY_HOMES = {"bulk.py", "dataframes.py", "parquet.py"}
+HEAVY_HOMES = {"bulk.py", "dataframes.py", "page_pictures.py", "parquet.py", "pictures.py"}
 
 PACKAGE = Path(str(importlib.util.find_spec("analyzer").origin)).parent  # type: ignore[union-attr]
 MODULES = sorted(PACKAGE.rglob("*.py"))

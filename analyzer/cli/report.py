@@ -11,6 +11,7 @@ from analyzer.cli import arguments
 from analyzer.errors import UsageError
 
 if TYPE_CHECKING:
+    from analyzer.analysis import Analysis
     from analyzer.findings import Finding
 
 #: exit status where --fail-on found what it was told to look for
@@ -30,6 +31,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="exit with status 3 where that is found: a finding's name, or critical, warning (and worse) or info (any);"
         " may be repeated",
     )
+    parser.add_argument(
+        "--html",
+        metavar=arguments.OUTPUT,
+        help="write the report as one HTML page there, pictures and ladders included",
+    )
     arguments.add_output(parser)
     arguments.add_narrowing(parser)
     arguments.add_engine(parser)
@@ -48,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
 
         explained = cause_of(args.explain)
     _check(args.fail_on)
+    if args.html is not None:
+        return _page(args)
     analysis = analyze(args, say_damage=False)
     analysis.found  # noqa: B018  # made before anything is written
     with text_output(args.output, args.captures) as out:
@@ -58,6 +66,28 @@ def run(args: argparse.Namespace) -> int:
         else:
             reporter = import_module(f"analyzer.report.{'document' if args.json else 'text'}")
             reporter.write(out, analysis)
+    return _status(analysis, args)
+
+
+def _page(args: argparse.Namespace) -> int:
+    """Write the page; standard output stays empty."""
+    from analyzer.cli.again import readable_twice
+    from analyzer.cli.output import text_output
+    from analyzer.cli.work import analyze
+    from analyzer.report import page
+    from analyzer.rereading import Again
+
+    if args.json or args.output is not None or args.explain is not None:
+        raise UsageError("--html names the one file that is written: leave out --json, --explain and -o")
+    args.output = args.html
+    with readable_twice(args.captures) as kept:
+        analysis = analyze(args, keep_transitions=True, say_damage=False, again=Again.of(kept()))
+        with text_output(args.html, args.captures) as out:
+            page.write(out, analysis)
+    return _status(analysis, args)
+
+
+def _status(analysis: Analysis, args: argparse.Namespace) -> int:
     return FOUND if any(_concerns(finding, args.fail_on) for finding in analysis.found) else 0
 
 

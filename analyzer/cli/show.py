@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from analyzer.cli import arguments
 from analyzer.errors import UsageError
@@ -31,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the ladder."""
+    from analyzer.cli.again import readable_twice
     from analyzer.cli.output import check_output, text_output
     from analyzer.cli.progress import progress
     from analyzer.engine import run as run_engine
@@ -41,8 +39,7 @@ def run(args: argparse.Namespace) -> int:
     captures, wanted = _captures_and_flow(args.captures, args.flow)
     check_output(args.output, captures)
     options = arguments.options_of(args, keep_transitions=True)
-    with ExitStack() as stack:
-        again = stack.enter_context(_readable_twice(captures))
+    with readable_twice(captures) as again:
         with progress("reading") as tell:
             result = run_engine(again(), options, progress=tell)
         table = FlowTable(result.facts, result.end_ns, arguments.timers_of(args), result.scopes)
@@ -111,47 +108,3 @@ def _end(text: str) -> tuple[str, int]:
     if not colon or not port.isdecimal() or (":" in address and not address.startswith("[")):
         raise UsageError(f"{text!r} is no end of a connection: say ADDR:PORT or [v6]:PORT")
     return arguments.parse_address(address), int(port)
-
-
-@contextmanager
-def _readable_twice(captures: Sequence[str]) -> Iterator[Any]:
-    """A function that gives the captures to read, as often as it is called; streams are kept in temporary files."""
-    import tempfile
-
-    with ExitStack() as stack:
-        kept: list[str | tuple[str, str]] = []
-        for name in captures:
-            if name != "-" and (not os.path.exists(name) or os.path.isfile(name) or os.path.isdir(name)):
-                kept.append(name)
-                continue
-            file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="handshake-", suffix=".capture"))
-            _spool(name, file)
-            kept.append((name, file.name))
-
-        def again() -> list[str | BinaryIO]:
-            return [name if isinstance(name, str) else stack.enter_context(_named(*name)) for name in kept]
-
-        yield again
-
-
-def _spool(name: str, into: Any) -> None:
-    import shutil
-    import sys
-
-    if name == "-":
-        shutil.copyfileobj(sys.stdin.buffer, into)
-    else:
-        with open(name, "rb") as stream:
-            shutil.copyfileobj(stream, into)
-    into.flush()
-
-
-def _named(name: str, path: str) -> Any:
-    """A kept stream, with the name that messages know it by."""
-    import io
-
-    from analyzer.capture.sources import STANDARD_INPUT
-
-    file = io.FileIO(path)
-    file.name = STANDARD_INPUT if name == "-" else name
-    return file

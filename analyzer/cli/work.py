@@ -12,6 +12,7 @@ from analyzer.cli.progress import progress
 
 if TYPE_CHECKING:
     from analyzer.analysis import Analysis
+    from analyzer.rereading import Again
 
 
 def note(text: str) -> None:
@@ -21,11 +22,14 @@ def note(text: str) -> None:
     print(f"handshake: note: {printable(text)}", file=sys.stderr)
 
 
-def analyze(args: argparse.Namespace, *, keep_transitions: bool = False, say_damage: bool = True) -> Analysis:
+def analyze(
+    args: argparse.Namespace, *, keep_transitions: bool = False, say_damage: bool = True, again: Again | None = None
+) -> Analysis:
     """Read and track the captures of `args`, with a bar where someone watches.
 
     What would only fail in the end, a bad expression or place to write to, is found before. `say_damage`: tell on
-    standard error what was not read or not kept, where the result itself has no place for it.
+    standard error what was not read or not kept, where the result itself has no place for it. `again`: the captures,
+    where the result needs their packets, too.
     """
     from analyzer.analysis import Analysis
     from analyzer.engine import run
@@ -38,7 +42,7 @@ def analyze(args: argparse.Namespace, *, keep_transitions: bool = False, say_dam
     check_output(args.output, args.captures)
     options = arguments.options_of(args, keep_transitions=keep_transitions)
     with progress("reading") as tell:
-        result = run(args.captures, options, progress=tell)
+        result = run(args.captures if again is None else again.sources(), options, progress=tell)
     if say_damage:
         for file in result.capture.files:
             if file.truncated:
@@ -46,4 +50,5 @@ def analyze(args: argparse.Namespace, *, keep_transitions: bool = False, say_dam
         evicted = result.tracker["evicted_embryonic"] + result.tracker["evicted_other"]
         if evicted:
             note(f"{evicted:,} flows left early at the bound of flows held at once (--max-flows)")
-    return Analysis(result, timers=arguments.timers_of(args), selection=selection)
+    timers = arguments.timers_of(args)
+    return Analysis(result, timers=timers, selection=selection, again=again, options=options)

@@ -76,7 +76,7 @@ def _lines(analysis: Analysis, style: Style, width: int, table_width: int | None
         yield style.faint(_command(f"All of it: handshake report {{}} --explain {wrong[0].name}", files, width))
     yield from _noted(noted, style, width)
     yield from _listeners(analysis, style, table_width)
-    rows = _fairly(analysis.table, lists.incomplete_handshakes)
+    rows = fairly(analysis.table, lists.incomplete_handshakes, LISTED)
     where = "handshake not in ['complete', 'midstream']"
     yield from _list(analysis, style, table_width, "Incomplete handshakes", where, rows, _incomplete)
     rows = sorted(lists.half_closed, key=lambda row: analysis.table.fact(row, "half_start_ns"))
@@ -94,13 +94,13 @@ def _named(analysis: Analysis) -> str:
     return printable(shlex.quote(names[0])) if len(names) == 1 and os.path.exists(names[0]) else "FILE"
 
 
-def _fairly(table: FlowTable, rows: Sequence[int]) -> list[int]:
-    """`rows` with some of every verdict among the first `LISTED`, the verdicts that say most in front."""
+def fairly(table: FlowTable, rows: Sequence[int], room: int) -> list[int]:
+    """`rows` with some of every verdict among the first `room`, the verdicts that say most in front."""
     by_verdict: dict[str, list[int]] = {word: [] for word in _BY_WEIGHT}
     for row in rows:
         by_verdict[columns.handshake(table, row)].append(row)
     groups = [group for group in by_verdict.values() if group]
-    room, share = LISTED, dict.fromkeys(range(len(groups)), 0)
+    share = dict.fromkeys(range(len(groups)), 0)
     while room and any(share[place] < len(group) for place, group in enumerate(groups)):
         for place, group in enumerate(groups):
             if room and share[place] < len(group):
