@@ -281,12 +281,19 @@ def _filter(facts: Facts) -> Array:
         return _one_by_one(facts, "wireshark_filter")
     family = _either(facts[IS_IPV6] > 0, "ipv6.addr == ", "ip.addr == ")
     number = {name: pyarrow.array(facts[name]).cast(pyarrow.large_string()) for name in _NUMBERS}
-    return _joined(
+    made = _joined(
         *(family, _address("o_")(facts), " && ", family, _address("r_")(facts)),
         *(" && tcp.port == ", number["o_port"], " && tcp.port == ", number["r_port"]),
         *(" && frame.number >= ", number["first_packet"], " && frame.number <= ", number["last_packet"]),
         " && !icmp && !icmpv6",
     )
+    overlapping = numpy.isin(facts["first_packet"], [*facts.table.facts.late, *facts.table.facts.foreign])
+    if not overlapping.any():
+        return made
+    get = BY_NAME["wireshark_filter"].get
+    rows = numpy.asarray(facts.rows)[overlapping].tolist()
+    exact = pyarrow.array([get(facts.table, row) for row in rows], type=pyarrow.large_string())
+    return pyarrow.compute.replace_with_mask(made, pyarrow.array(overlapping), exact)
 
 
 def _joined(*parts: Any) -> Any:

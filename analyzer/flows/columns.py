@@ -126,9 +126,27 @@ def _filter(table: FlowTable, row: int) -> str:
     return (
         f"{family}.addr == {originator(table, row)} && {family}.addr == {responder(table, row)}"
         f" && tcp.port == {table.fact(row, 'o_port')} && tcp.port == {table.fact(row, 'r_port')}"
-        f" && frame.number >= {table.fact(row, 'first_packet')} && frame.number <= {table.fact(row, 'last_packet')}"
-        " && !icmp && !icmpv6"
+        f" && {_frames(table, row)} && !icmp && !icmpv6"
     )
+
+
+def _frames(table: FlowTable, row: int) -> str:
+    """Its packets by number: all from the first to the last, but where another connection of the 4-tuple overlaps."""
+    first = table.fact(row, "first_packet")
+    said = [f"frame.number >= {first}"]
+    late, foreign = table.facts.late.get(first), table.facts.foreign.get(first)
+    if late:
+        said.append(f"(frame.number <= {late[0]} || {_any_of(late[1:])})")
+    else:
+        said.append(f"frame.number <= {table.fact(row, 'last_packet')}")
+    if foreign:
+        said.append(f"!({_any_of(foreign[1:])})")
+    return " && ".join(said)
+
+
+def _any_of(numbers: Iterable[int]) -> str:
+    """Sets are written differently from one version of Wireshark to the next, comparisons are not."""
+    return " || ".join(f"frame.number == {number}" for number in numbers)
 
 
 def _icmp_sender(table: FlowTable, row: int) -> str | None:

@@ -147,9 +147,12 @@ class FlowFacts:
 
     `history`: Zeek's letters as bytes, upper case for the originator. `icmp_sender`: 16 bytes or None.
     `transitions`: packed as `tcp.timeline` reads them, or b"" where they were not asked for.
+
+    Where connections of one 4-tuple overlap: `late`, by first packet of the older flow, its last packet before the
+    newer began and then its packets since; `foreign`, by first packet of the newer flow, the same numbers.
     """
 
-    __slots__ = ("count", "history", "icmp_sender", "rows", "transitions")
+    __slots__ = ("count", "foreign", "history", "icmp_sender", "late", "rows", "transitions")
 
     def __init__(self) -> None:
         self.count = 0
@@ -157,6 +160,8 @@ class FlowFacts:
         self.history: list[bytes] = []
         self.icmp_sender: list[bytes | None] = []
         self.transitions: list[bytes] = []
+        self.late: dict[int, array[int]] = {}
+        self.foreign: dict[int, array[int]] = {}
 
     def value(self, row: int, name: str) -> int:
         """One fact of one flow."""
@@ -177,4 +182,6 @@ class FlowFacts:
         self.history.extend(other.history)
         self.icmp_sender.extend(other.icmp_sender)
         self.transitions.extend(other.transitions)
+        self.late.update(other.late)
+        self.foreign.update(other.foreign)
         self.count += other.count

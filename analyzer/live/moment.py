@@ -197,6 +197,7 @@ def chosen(facts: FlowFacts, places: Rows) -> FlowFacts:
     some = FlowFacts()
     some.rows.frombytes(matrix(facts)[places].tobytes())
     some.history = [facts.history[place] for place in places]
+    some.late, some.foreign = facts.late, facts.foreign
     some.icmp_sender = [facts.icmp_sender[place] for place in places]
     some.transitions = [facts.transitions[place] for place in places]
     some.count = len(places)

@@ -45,6 +45,8 @@ MAX_LOG = 256
 MAX_HISTORY = 256
 #: different histories shared between flows; real traffic has a few hundred
 MAX_INTERNED = 8_192
+#: packets of an older connection among those of the next, kept by number: every forged late segment adds one
+MAX_LATE = 256
 #: stream numbers kept for 4-tuples that only ICMP errors have quoted: errors with made-up quotations add one each
 MAX_RESERVED = 65_536
 
@@ -423,6 +425,8 @@ class Flow:
     half_bytes: cython.ulonglong
     icmp: cython.ushort
     icmp_sender: object
+    late: object  # its last packet before a new connection began on its ports, and those since; None: none since
+    foreign: object  # the same of the connection before
     history: bytes
     log: object
     key: bytes
@@ -727,6 +731,7 @@ class Tracker:
             if flow.previous is not None and (fl & 0x12) != 0x02:
                 newest = self._older_owner(flow, side, sender, receiver, g)
                 if newest is not flow:
+                    _note_late(newest, flow, g.packet)
                     if (fl & 0x17) == 0x10 and receiver.state == _SYN_SENT:
                         flow.bits |= _B_CHALLENGED
                     if newest.a_lo != flow.a_lo or newest.a_port != flow.a_port or newest.a_hi != flow.a_hi:
@@ -2209,6 +2214,10 @@ class Tracker:
             base += WIDTH
             out.history.append(flow.history if flow.originator == 0 else flow.history.swapcase())
             out.icmp_sender.append(flow.icmp_sender)
+            if flow.late is not None:
+                out.late[flow.first_packet] = flow.late[:]
+            if flow.foreign is not None:
+                out.foreign[flow.first_packet] = flow.foreign[:]
             out.transitions.append(self._packed_log(flow) if self._keep_transitions else b"")
         out.count += len(leaving)
         self._leaving = []
@@ -2423,6 +2432,16 @@ class Tracker:
             sender.zeek = _Z_ESTABLISHED
         else:
             sender.zeek = _Z_PARTIAL
+
+
+@cython.cfunc
+def _note_late(older: Flow, newer: Flow, packet: cython.ulonglong) -> cython.void:
+    """A packet of the older connection lies among those of the newer one."""
+    if older.late is None:
+        older.late = array("Q", (older.last_packet,))
+        newer.foreign = older.late
+    if len(older.late) <= MAX_LATE:
+        older.late.append(packet)
 
 
 @cython.cfunc
