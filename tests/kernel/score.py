@@ -149,7 +149,7 @@ def _compare(folder: Path, known: dict[str, Any], capture: dict[str, Any], shot:
         if one["state"] in STATES
     }
     ours: dict[Ends, str] = {}
-    for address in known[f"{host}_addr"]:
+    for address in sorted({*known[f"{host}_addr"], *(ends[0] for ends in kernel)}):
         ours |= analysis.sockets(folder / capture["file"], nanoseconds(when), address)
     for ends in sorted(set(kernel) | set(ours)):
         score.total += 1
@@ -171,7 +171,7 @@ def _reason(
         return "path"
     if kind(vantage, host) == "far" and (theirs, mine) in DOUBTS and path_lost(folder, known["scenario"], ends, when):
         return "doubt"
-    if vantage in ("server_rx_only", "server_tx_only"):
+    if vantage.endswith(("_rx_only", "_tx_only")):
         return "direction"
     return ""
 

@@ -8,6 +8,7 @@ import time
 
 from kernel.stage import V4, V6, Link, Stage, case
 from lab import receive, reset
+from pairs import Pair
 
 
 def _assorted(stage: Stage, ends: tuple[str, str]) -> list[tuple[object, str, str]]:
@@ -74,6 +75,45 @@ def one_direction(stage: Stage) -> None:
         claims.append((link, "ESTABLISHED", "SYN_RECEIVED"))
         stage.shot("assorted", *claims, after=0.3)
         stage.shot("later", *claims, after=1.2)
+
+
+@case("Assorted states, one direction captured at a time, on the client.", one_way_s=0.01, seconds=10)
+def one_direction_of_the_client(stage: Stage) -> None:
+    with stage.capture("client", "client_rx_only", "client_tx_only"):
+        claims = _assorted(stage, V4) + _assorted(stage, V6)
+        refused = stage.net.client.tcp(V6[0])
+        refused.connect_ex((V6[1], 9))
+        claims.append((Link(refused.getsockname()[:2], (V6[1], 9)), "CLOSED", "CLOSED"))
+        stage.shot("assorted", *claims, after=0.3)
+        stage.shot("later", *claims, after=1.2)
+        for one, client, server in claims:
+            if (client, server) == ("ESTABLISHED", "ESTABLISHED"):
+                one.talk()
+        stage.shot("used on", *claims, after=0.3)
+
+
+@case("Both ends on one host, captured on its loopback.", seconds=6)
+def loopback(stage: Stage) -> None:
+    """Each segment is captured once, and both ends stand in one socket table."""
+    with stage.capture("server_lo"):
+        claims: list[tuple[Link, None, str]] = []
+        for address in ("127.0.0.1", "::1"):
+            states = ("open", "half closed", "half closed by the server", "closed", "closed by the server", "reset")
+            for state in states:
+                listener = stage.net.server.listen(address, stage.port())
+                client = stage.net.server.tcp(address)
+                client.connect(listener.getsockname()[:2])
+                server = stage.accept(listener)
+                one = Pair(client, server, client.getsockname()[:2], listener.getsockname()[:2])
+                stage.kept.append(one)
+                listener.close()
+                one.talk()
+                near, far = _leave(one, state)
+                claims.append((Link(one.responder, one.originator), None, near))
+                claims.append((Link(one.originator, one.responder), None, far))
+        stage.shot("assorted", *claims)
+        stage.shot("later", *claims, after=1.2)
+    stage.shots = [shot for shot in stage.shots if shot["host"] == "server"]
 
 
 @case("The capture begins when connections are open.", seconds=6)
