@@ -70,6 +70,7 @@ class Ring:
         self.snaplen = snaplen
         self.notes: list[str] = []
         self.away = False
+        self._promiscuous = promiscuous and interface != ANY
         if not hasattr(socket, "AF_PACKET"):
             raise CaptureError("this system has no packet sockets")
         number = _number(interface)
@@ -85,7 +86,7 @@ class Ring:
                 f" Python once: setcap cap_net_raw+ep {os.path.realpath('/proc/self/exe')}"
             ) from None
         try:
-            self._open(number, cooked, promiscuous, ring_mib)
+            self._open(number, cooked, ring_mib)
         except BaseException:
             self._socket.close()
             raise
@@ -99,7 +100,7 @@ class Ring:
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN | select.POLLERR)
 
-    def _open(self, number: int, cooked: bool, promiscuous: bool, ring_mib: int) -> None:
+    def _open(self, number: int, cooked: bool, ring_mib: int) -> None:
         sock = self._socket
         program = bpf.everything(self.snaplen)
         if self.expression:
@@ -125,8 +126,8 @@ class Ring:
                 self._blocks //= 2
                 self.notes.append(f"no memory for a ring of that size: {self._blocks} MiB are used")
         self._memory: Any = mmap.mmap(sock.fileno(), self._blocks * BLOCK_BYTES)
-        if promiscuous and number:
-            sock.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, struct.pack("iHH8s", number, _MR_PROMISC, 0, b""))
+        if self._promiscuous:
+            self._join(number)
         if number:
             # Only now it receives: everything that comes has met the filter.
             sock.bind((self.interface, _ETH_P_ALL))
@@ -205,13 +206,19 @@ class Ring:
         if not error:
             time.sleep(min(seconds, LOOK_AGAIN_S))  # an error that stays would turn the poll into a busy loop
 
+    def _join(self, number: int) -> None:
+        """Let the interface take in frames for others too, as long as this socket lives."""
+        self._socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, struct.pack("iHH8s", number, _MR_PROMISC, 0, b""))
+
     def _look_again(self) -> None:
         self._looked = time.monotonic()
         try:
-            socket.if_nametoindex(self.interface)
+            number = socket.if_nametoindex(self.interface)
             if not _is_up(self.interface):
                 return
             self._socket.bind((self.interface, _ETH_P_ALL))
+            if self._promiscuous:
+                self._join(number)
         except OSError:
             return
         self.away = False

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pcaps_cases
 import pytest
@@ -19,7 +20,13 @@ import tiny_pcap
 from live.wire import Wire, as_ethernet, converse, finish, frames_of
 
 import analyzer
+from analyzer.analysis import Analysis
+from analyzer.capture import ring
+from analyzer.capture.portable import Portable
+from analyzer.engine import Options
 from analyzer.errors import CaptureError, OutputError, UsageError
+from analyzer.live import moment, watch
+from analyzer.live.tally import matrix
 
 CAPTURES = sorted(path for path in pcaps_cases.PCAPS.glob("*/*.pcap*") if path.suffix in (".pcap", ".pcapng"))
 LONG = {"incident": ("-x", "8")}  # 76 s: replayed faster, all others at their own speed
@@ -230,6 +237,59 @@ def test_a_full_disk_ends_the_file_and_not_the_capture(wire: Wire, tmp_path: Pat
     assert len(sniffer.analysis().flows) == sniffer.packets
     (note,) = sniffer.analysis().capture["notes"]
     assert "no space is left" in note
+
+
+def test_promiscuous_it_takes_what_is_for_others(wire: Wire) -> None:
+    """A veth hands everything up either way: what the kernel counts is whether the interface is asked to."""
+    number = wire.cable()
+    with sniffing(wire, f"n{number}", promiscuous=True):
+        assert "promiscuity 1" in wire.near.run("ip", "-d", "link", "show", f"n{number}")
+    assert "promiscuity 0" in wire.near.run("ip", "-d", "link", "show", f"n{number}")
+
+
+def test_a_flood_is_counted_whole_and_kept_in_bounds(wire: Wire) -> None:
+    number = wire.cable()
+    frames = [tiny_pcap.segment("S", 1, port=1024 + port) for port in range(20_000)]
+    with sniffing(wire, f"n{number}", max_flows=1000, kept_flows=2000) as sniffer:
+        wire.send(number, *frames)
+        until(lambda: sniffer.packets >= 19_000)
+        time.sleep(0.3)
+    given = sniffer._watch.ask(moment.taken)
+    totals = given.tally.plus(matrix(given.result.facts)[: given.held])
+    assert totals.handshake == {"unanswered": sniffer.packets}
+    assert given.held == 1000
+    assert given.result.facts.count <= 3000 + watch.BATCH_SEGMENTS
+    notes = sniffer.analysis().capture["notes"]
+    assert any("no longer listed" in note for note in notes)
+
+
+def test_a_clock_that_is_set_is_said_and_time_goes_on(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = wire.cable()
+    with sniffing(wire, f"n{number}") as sniffer:
+        wire.send(number, tiny_pcap.segment("S", 1))
+        until(lambda: sniffer.packets == 1)
+        ahead = SimpleNamespace(**{**vars(time), "time_ns": lambda: time.time_ns() + 3_600_000_000_000})
+        monkeypatch.setattr(ring, "time", ahead)
+        until(lambda: any("set forward by 3600.0 s" in note for note in sniffer.analysis().capture["notes"]))
+        assert abs(sniffer.analysis().result.end_ns - time.time_ns()) < 10**9
+        monkeypatch.setattr(ring, "time", time)
+        until(lambda: any("set back by 3600.0 s" in note for note in sniffer.analysis().capture["notes"]))
+        assert abs(sniffer.analysis().result.end_ns - time.time_ns()) < 10**9
+
+
+def test_where_there_is_no_ring_scapys_sockets_serve(wire: Wire, tmp_path: Path) -> None:
+    number = wire.cable()
+    with wire.near:
+        source = Portable(f"n{number}", expression="tcp")
+    written = watch.Writer(str(tmp_path / "portable.pcapng"), source)
+    watched = watch.Watch(source, Options(), writer=written)
+    watched.start()
+    finish(wire.replay(number, pcaps_cases.PCAPS / "clean" / "clean.pcap", "-p", "200"))
+    until(lambda: watched.packets >= 33)
+    watched.stop()
+    ours = Analysis(watched.ask(watch.Watch.result)).flows
+    assert ours.equals(analyzer.read(tmp_path / "portable.pcapng").flows)
+    assert list(ours.handshake) == ["complete"] * 3
 
 
 @pytest.mark.parametrize(
