@@ -979,7 +979,7 @@ class Tracker:
             if receiver.has_ack:
                 # What the peer acknowledged before was of another connection, unless the SYN was captured late.
                 return receiver.ack_out != ((g.seq + 1) & _M32)
-            return receiver.has_sent and not receiver.has_isn and not sender.has_sent and self._is_over(flow)
+            return receiver.has_sent and self._is_over(flow)
         if sender.has_isn and sender.isn == g.seq:
             return False
         if receiver.has_isn:
@@ -1124,6 +1124,8 @@ class Tracker:
         """
         ahead: cython.uint
         if g.late or ((g.seq + g.payload + (g.flags & _FIN)) & _M32) != sender.snd_nxt:
+            return False
+        if sender.unseen_fin or receiver.unseen_fin:
             return False
         if sender.has_tail and sender.tail == sender.snd_nxt:
             return False
@@ -1352,6 +1354,11 @@ class Tracker:
                 sender.snd_nxt = g.seq
                 sender.has_tail = 1
                 sender.tail = g.seq
+        if sender.unseen_fin and end != g.seq and sender.state == _FIN_WAIT_2 and receiver.state == _CLOSE_WAIT:
+            # It goes on: what was acknowledged was no FIN.
+            sender.unseen_fin = 0
+            self._withdraw(flow, sender)
+            self._withdraw(flow, receiver)
         if g.seq == sender.snd_nxt:
             sender.snd_nxt = end
             self._note_data(sender, g)
@@ -1381,8 +1388,10 @@ class Tracker:
             return False
         if g.payload == 0 and not fin:
             return False
-        if end == sender.tail:
+        if sender.has_tail and end == sender.tail:
             sender.has_tail = 0
+            if fin:
+                g.late = 1  # it had been sent before, or this is it
         if sender.gap_ns and g.ts - sender.gap_ns <= _REORDER_NS and seq_le(sender.gap_start, g.seq):
             if seq_le(end, sender.gap_end):
                 # It was not missing, only captured after its ACK.
@@ -1573,6 +1582,8 @@ class Tracker:
         if receiver.fin_sent and not receiver.fin_acked and seq_le(receiver.fin_end, g.ack):
             receiver.fin_acked = 1
             if sender.fin_sent and not sender.fin_acked and (sender.state == _FIN_WAIT_1 or sender.state == _CLOSING):
+                if sender.basis != _OBSERVED:
+                    g.sure = 0  # it may have been LAST_ACK
                 self._event(flow, sender, receiver, _EV_ACK_OF_CROSSED_FIN, g)
             else:
                 if sender.fin_sent and not receiver.fin_covers:
@@ -1599,8 +1610,8 @@ class Tracker:
                 if not responder and receiver.synack_retransmissions == 0 and g.ts >= flow.first_synack_ns:
                     if flow.rtt_originator < 0 and not (flow.bits & _B_SIMULTANEOUS_OPEN):
                         flow.rtt_originator = g.ts - flow.first_synack_ns
-                if flow.bits & _B_SIMULTANEOUS_OPEN and not g.payload and not (g.flags & _FIN):
-                    g.sure = 0  # it may only challenge the peer's SYN+ACK (RFC 5961 section 4)
+                if (flow.bits & _B_SIMULTANEOUS_OPEN or not sender.syns) and not g.payload and not (g.flags & _FIN):
+                    g.sure = 0  # of two whose SYNs crossed it may only challenge the SYN+ACK (RFC 5961 section 4)
                 self._event(flow, sender, receiver, _EV_ACK_OF_SYN, g)
         elif not responder and (sender.state == _SYN_SENT or not (flow.bits & _B_COMPLETE)):
             # The SYN+ACK was not captured: the originator's ACK proves that it was there.
@@ -1609,6 +1620,8 @@ class Tracker:
             flow.bits |= _B_COMPLETE
             self._event(flow, sender, receiver, _EV_ACK_OF_SYN, g)
         if responder and not (flow.bits & _B_CONFIRMED) and self._is_progress(flow, receiver, g):
+            if not sender.syn_acked:
+                g.sure = 0  # under fast open, whose SYN was not captured, SYN_RECEIVED writes too
             sender.syn_acked = 1
             receiver.syn_acked = 1
             flow.bits |= _B_COMPLETE | _B_CONFIRMED
@@ -1668,9 +1681,11 @@ class Tracker:
         end: cython.uint = (g.seq + g.payload + 1) & _M32
         acked_peer: cython.bint = receiver.fin_sent != 0 and seq_le(receiver.fin_end, g.ack)
         if not sender.fin_sent:
+            if seq_lt(sender.snd_nxt, end) or (sender.has_isn and seq_le(end, sender.isn)):
+                return  # of another connection: before this one's first octet, or far beyond its last
             sender.fin_sent = 1
             sender.fin_end = end
-            sender.fin_covers = acked_peer
+            sender.fin_covers = acked_peer and not g.late
             sender.fin_ns = g.ts
             sender.fin_id = g.ip_id
             sender.fin_tsval = g.tsval
@@ -1768,8 +1783,10 @@ class Tracker:
         if flow.half_start and not flow.half_end:
             flow.half_end = g.ts
         gone: cython.bint = self._resets_awaited_fin(sender, receiver, g)
-        # A socket in SYN_SENT or SYN_RECEIVED answers so what is not meant for it, and lives on.
-        g.sure = (g.flags & _ACK) != 0 or sender.has_sent
+        # What is not meant for it, a socket in SYN_SENT or SYN_RECEIVED answers so too, and lives on.
+        g.sure = (g.flags & _ACK) != 0 or (
+            sender.has_sent and (not sender.has_isn or (seq_lt(sender.isn, g.seq) and seq_le(g.seq, sender.snd_nxt)))
+        )
         self._event(flow, sender, receiver, _EV_RST, g)
         if gone:
             self._set(flow, sender, _CLOSED, _OBSERVED, _RE_ORPHAN_GONE, g)
@@ -1977,6 +1994,7 @@ class Tracker:
         reason: cython.ulonglong
         low_bits: cython.ulonglong = 0xFF1E  # reason and state
         turned: cython.Py_ssize_t = -1
+        basis: cython.uint = _OBSERVED if g.sure else _INFERRED
         final: cython.uint
         interval: cython.longlong = g.ts - end.fin_ns
         end.fin_acked = 0
@@ -1986,14 +2004,16 @@ class Tracker:
             entry = log[at]
             if (entry & 1) == end.side and not (entry & 0x80):
                 state = (entry >> 1) & 0xF
-                if state == _FIN_WAIT_1 or state == _CLOSING or state == _LAST_ACK:
+                if not _BY_OWN[(entry >> 8) & 0xFF]:
+                    log[at] = entry | 0x80
+                elif state == _FIN_WAIT_1 or state == _CLOSING or state == _LAST_ACK:
                     if final != _CLOSING:
                         final = state
+                        if ((entry >> 5) & 3) == _INFERRED:
+                            basis = _INFERRED
                     elif state == _CLOSING:
                         log[turned] |= 0x80  # it was there already
                     break
-                if not _BY_OWN[(entry >> 8) & 0xFF]:
-                    log[at] = entry | 0x80
                 elif state == _TIME_WAIT:
                     # It acknowledged the peer's FIN without its own being acknowledged.
                     final = _CLOSING
@@ -2002,7 +2022,7 @@ class Tracker:
                     turned = at
             at -= 2
         end.state = final
-        end.basis = _OBSERVED if g.sure else _INFERRED
+        end.basis = basis
         end.reset = 0
         if not flow.half_end:
             flow.half_start = 0

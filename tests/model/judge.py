@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from model.endpoint import FIN, MS, RST, Segment
+from model.endpoint import ACK, FIN, MS, SYN, Segment
 from model.program import Program, Run
 from tcp import script
 from tcp.script import World
@@ -34,10 +34,9 @@ _NONE = frozenset(("CLOSED", "LISTEN"))
 class Wrong(NamedTuple):
     """An observed state that its own sender denies.
 
-    `unseen`: whether the frames before lack anything that would have told: "sent" by it, or "heard" by it, or "".
-    `stranger`: the segment is of another socket than those that had shown themselves in the flow.
-    `after_reset`: a RST between the two was captured before it. `old_copy`: the capture has
-    a segment twice, or after one that was sent later. `fin_to_come`: its sender had closed and not sent its FIN yet.
+    `lost_fin`: its sender had sent a FIN that was not captured by then. `fin_to_come`: it had closed, and not sent its
+    FIN yet. `crossing`: both ends had opened, and the capture lacks one of the SYNs and SYN+ACKs.
+    `lost_ack`: it had received an ACK of its FIN that was not captured by then.
     """
 
     packet: int
@@ -46,17 +45,16 @@ class Wrong(NamedTuple):
     said: str
     reason: str
     truth: str
-    unseen: str
-    stranger: bool
-    after_reset: bool
-    old_copy: bool
+    lost_fin: bool
     fin_to_come: bool
+    crossing: bool
+    lost_ack: bool
 
     def __str__(self) -> str:
-        unseen = f"; not captured before: {self.unseen}" if self.unseen else ""
+        names = [name for name in ("lost_fin", "fin_to_come", "crossing", "lost_ack") if getattr(self, name)]
         return (
             f"packet {self.packet} proves {self.local}/{self.peer} {self.said} ({self.reason});"
-            f" it was {self.truth}{unseen}"
+            f" it was {self.truth} {' '.join(names)}"
         )
 
 
@@ -101,54 +99,48 @@ def contradictions(program: Program, ran: Run, facts: FlowFacts) -> Iterator[Wro
                         said,
                         states.REASONS[entry.reason],
                         g.state,
-                        _unseen(ran, g, entry.packet),
-                        bool(own) and stranger,
-                        _is_after_reset(ran, g, entry.packet),
-                        _has_old_copy(ran, g),
+                        _has_lost_fin(ran, g, entry.packet),
                         _has_fin_to_come(ran, g),
+                        _was_crossing(ran, g, entry.packet),
+                        _has_lost_ack(ran, g, entry.packet),
                     )
                 own.add(g.incarnation)
 
 
-def _unseen(ran: Run, g: Segment, packet: int) -> str:
-    """What the sender of `g` had sent or heard before it and the frames before `packet` do not show."""
+def _sent_before(ran: Run, g: Segment) -> list[Segment]:
+    """What both ends of the segment's connection had sent by then, itself included."""
+    until = next(number for number, one in enumerate(ran.sent) if one is g)
+    return [one for one in ran.sent[: until + 1] if {one.source, one.target} == {g.source, g.target}]
+
+
+def _has_lost_fin(ran: Run, g: Segment, packet: int) -> bool:
     captured = {id(frame.segment) for frame in ran.frames[:packet]}
-    for one in ran.sent:
-        if one is g:
-            break
-        if (one.source, one.target) == (g.source, g.target) and id(one) not in captured:
-            return "sent"
-    for at_ns, one in ran.arrived:
-        if at_ns > g.sent_ns:
-            break
-        if (one.target, one.source) == (g.source, g.target) and id(one) not in captured:
-            return "heard"
-    return ""
-
-
-def _is_after_reset(ran: Run, g: Segment, packet: int) -> bool:
-    return any(one.flags & RST and {one.target, one.source} == {g.source, g.target} for _, one in ran.frames[:packet])
-
-
-def _has_old_copy(ran: Run, g: Segment) -> bool:
-    newest: dict[str, int] = {}
-    captured: set[int] = set()
-    for _, one in ran.frames:
-        if {one.source, one.target} != {g.source, g.target}:
-            continue
-        if id(one) in captured or one.sent_ns < newest.get(one.source, 0):
-            return True
-        captured.add(id(one))
-        newest[one.source] = one.sent_ns
-    return False
+    return any(
+        one.flags & FIN and one.incarnation == g.incarnation and one.source == g.source and id(one) not in captured
+        for one in _sent_before(ran, g)
+    )
 
 
 def _has_fin_to_come(ran: Run, g: Segment) -> bool:
-    if g.state not in ("FIN_WAIT_1", "LAST_ACK"):
-        return False
-    until = next(number for number, one in enumerate(ran.sent) if one is g)
-    return not any(
-        one.flags & FIN and one.incarnation == g.incarnation for one in ran.sent[: until + 1] if one.source == g.source
+    return g.state in ("FIN_WAIT_1", "LAST_ACK") and not any(
+        one.flags & FIN and one.incarnation == g.incarnation and one.source == g.source for one in _sent_before(ran, g)
+    )
+
+
+def _was_crossing(ran: Run, g: Segment, packet: int) -> bool:
+    captured = {id(frame.segment) for frame in ran.frames[:packet]}
+    opening = [one for one in _sent_before(ran, g) if one.flags & SYN]
+    both = {one.source for one in opening if not one.flags & ACK} == {g.source, g.target}
+    return both and any(id(one) not in captured for one in opening)
+
+
+def _has_lost_ack(ran: Run, g: Segment, packet: int) -> bool:
+    captured = {id(frame.segment) for frame in ran.frames[:packet]}
+    fins = [one.end for one in _sent_before(ran, g) if one.flags & FIN and one.source == g.source]
+    return any(
+        at_ns <= g.sent_ns and (one.target, one.source) == (g.source, g.target) and one.ack in fins
+        for at_ns, one in ran.arrived
+        if id(one) not in captured
     )
 
 

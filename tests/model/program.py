@@ -36,10 +36,38 @@ ACTIONS = (
     *("abort", "probe", "listen", "unlisten", "accept", "fast_open", "crash"),
 )
 _SOCKETS = (("C", "S"), ("S", "C")) * 5 + (("D", "S"), ("S", "D"))
-MOST_STEPS = 8
+MOST_STEPS = 4
 MOST_FAULTS = 4
-#: how a run begins, as often as it is drawn: C connects to S; both to each other; D before C at a full accept queue
-OPENINGS = ("plain",) * 6 + ("together", "crowded")
+#: how a run begins, as often as it is drawn: C connects to S; both to each other; D before C at a full accept queue;
+#: with data in the SYN
+OPENINGS = (*("plain",) * 6, "together", "crowded", "fast_open", "listener gone")
+#: what C and S then say to each other
+TALKS: tuple[tuple[tuple[str, str], ...], ...] = (
+    (("C", "send"), ("S", "send")),
+    (),
+    (("C", "send"),),
+    (("S", "send"),),
+    (("C", "send"), ("S", "send"), ("C", "send"), ("S", "send")),
+    (("C", "send"), ("C", "close")),
+    (("C", "close"),),
+)
+#: how they end it; the waits between are drawn, so that the FINs of two cross now and then
+ENDINGS: tuple[tuple[tuple[str, str], ...], ...] = (
+    (("C", "close"), ("S", "close")),
+    (),
+    (("S", "close"), ("C", "close")),
+    (("C", "shutdown"), ("S", "send"), ("S", "close")),
+    (("S", "shutdown"), ("C", "send"), ("C", "close")),
+    (("C", "close"),),
+    (("S", "close"),),
+    (("S", "send"), ("S", "close"), ("C", "close")),
+    (("C", "abort"),),
+    (("S", "abort"),),
+    (("C", "shutdown"), ("S", "abort")),
+    (("S", "crash"), ("C", "send")),
+)
+#: the waits within a connection, as often as they are drawn
+PAUSES_NS = (30 * MS, 0, 0, MS, 300 * MS, 4 * SECOND, 70 * SECOND)
 LONGEST_RUN = 12  # of segments with the same fault
 
 
@@ -131,7 +159,7 @@ def draw(pick: Pick) -> Program:
         return Fault(
             from_client=not yes(),
             first=pick(0, 9),
-            many=pick(1, LONGEST_RUN) if rarely() else 1,
+            many=pick(2, LONGEST_RUN) if rarely() else 1,
             what=one_of(FAULTS),
             near_sender=yes(),
             by_ns=one_of(LATENESS_NS),
@@ -140,6 +168,10 @@ def draw(pick: Pick) -> Program:
     def step() -> Step:
         local, peer = one_of(_SOCKETS)
         return Step(one_of(WAITS_NS), local, peer, one_of(ACTIONS), one_of(SIZES))
+
+    def told_by(script: tuple[tuple[str, str], ...]) -> list[Step]:
+        peers = {"C": "S", "S": "C"}
+        return [Step(one_of(PAUSES_NS), local, peers[local], action, one_of(SIZES)) for local, action in script]
 
     client, server = rules(), rules()
     path = Path(
@@ -155,7 +187,19 @@ def draw(pick: Pick) -> Program:
     elif opening == "crowded":
         server = server._replace(backlog=0, accepts=False)
         steps = [Step(0, "D", "S", "connect"), steps[0]._replace(wait_ns=one_of(WAITS_NS[:3]))]
-    steps += [step() for _ in range(pick(0, MOST_STEPS))]
+    elif opening == "fast_open":
+        server = server._replace(fast_open=yes())
+        steps = [steps[0]._replace(action="fast_open", size=one_of(SIZES))]
+    elif opening == "listener gone":
+        steps.insert(0, Step(0, "S", "C", "unlisten"))
+    steps += told_by(one_of(TALKS))
+    steps += told_by(one_of(ENDINGS))
+    if rarely():  # the same ports again
+        local, peer = _SOCKETS[0 if not rarely() else 1]
+        steps.append(Step(one_of(WAITS_NS), local, peer, "connect"))
+        steps += told_by(one_of(TALKS))
+        steps += told_by(one_of(ENDINGS))
+    steps += [step() for _ in range(pick(0, MOST_STEPS) if yes() else 0)]
     return Program(client, server, path, tuple(steps), one_of(TAILS_NS), rarely())
 
 
