@@ -138,6 +138,8 @@ class Stage:
 
         Raises LabError where the kernel says something else than the case means to show.
         """
+        if after < 0:
+            raise LabError(f"'{label}' comes {-after:.1f} s too late")
         time.sleep(after)
         for host in ("client", "server"):
             before = time.time()
