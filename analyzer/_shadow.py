@@ -23,7 +23,7 @@ def _ignoring(*_: Any, **__: Any) -> Any:
     return _same
 
 
-cfunc = ccall = cclass = inline = final = _same
+cfunc = ccall = cclass = inline = final = no_gc = _same
 boundscheck = wraparound = cdivision = initializedcheck = exceptval = locals = _ignoring
 
 

@@ -34,6 +34,7 @@ class Options(NamedTuple):
     by_tunnel: bool = False
     keep_transitions: bool = False
     max_flows: int | None = None
+    jobs: int = 1  # processes; changes nothing of what is found
 
 
 class Result(NamedTuple):
@@ -64,11 +65,32 @@ def run(
         from analyzer.dataset.tracking import run as run_data_set
 
         return run_data_set(data_set, options, progress)
+    if options.jobs > 1:
+        from analyzer.jobs import together
+
+        found = together(sources, options, options.jobs, progress)
+        if found is not None:
+            return found
+    return run_part(sources, options, progress=progress)[0]
+
+
+def run_part(
+    sources: Sequence[Source],
+    options: Options,
+    *,
+    part: int = 0,
+    parts: int = 1,
+    progress: Callable[[int, int | None], None] | None = None,
+    watch: Callable[[int], None] | None = None,
+) -> tuple[Result, Sequence[int]]:
+    """The shards of `part` of `parts` (see `jobs`), and the packets at which streams that are no flows were counted.
+
+    `watch` is told before each batch how many flows may be held after it.
+    """
     bounds: dict[str, Any] = {} if options.max_flows is None else {"max_flows": options.max_flows}
-    decoder = Decoder(by_vlan=options.by_vlan, by_tunnel=options.by_tunnel)
+    decoder = Decoder(by_vlan=options.by_vlan, by_tunnel=options.by_tunnel, part=part, parts=parts)
     tracker = Tracker(keep_transitions=options.keep_transitions, **bounds)
     batch = SegmentBatch(BATCH_SEGMENTS)
-    facts = FlowFacts()
     # Tracking makes no garbage cycles that matter, and the collector costs 30 to 50 ns a packet while flows pile up.
     collecting = gc.isenabled()
     gc.disable()
@@ -76,17 +98,17 @@ def run(
         with open_capture(sources, progress=progress) as capture:
             for frames in capture:
                 done = 0
+                if watch is not None:
+                    watch(tracker.live + frames.count)
                 while done < frames.count:
                     batch.clear()
                     done = decoder.decode(frames, done, batch)
                     tracker.feed(batch)
-                if tracker.departed.count:
-                    facts.extend(tracker.take())
-        facts.extend(tracker.finish())
+        facts = tracker.finish(decoder.left_out_ns)
     finally:
         if collecting:
             gc.enable()
-    return Result(
+    result = Result(
         facts=facts,
         capture=capture.health,
         decoded=decoded_by(decoder),
@@ -95,6 +117,7 @@ def run(
         end_ns=max(tracker.last_ns, capture.health.last_ns or 0),
         scopes=list(decoder.scopes),
     )
+    return result, tracker.streams
 
 
 def decoded_by(decoder: Decoder) -> dict[str, int]:

@@ -49,6 +49,13 @@ OPT_TIMESTAMPS = 1 << 3
 OPT_FAST_OPEN = 1 << 4  # kind 34, or the experimental 254 with 0xF989 (RFC 7413)
 OPT_MPTCP = 1 << 5  # kind 30, MP_CAPABLE or MP_JOIN (RFC 8684)
 
+#: shards of 4-tuples there are; fewer are made by putting neighbours together (`shard * fewer // SHARDS`)
+SHARDS = 64
+# The hash that tells the shard (`tcp.sharding.shard_of`): odd multipliers with bits everywhere (those of splitmix64 and
+# of Knuth's golden ratio), and the six top bits, which every bit below has reached.
+K_HI, K_LO, K_PORT, K_ALL = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93
+SHARD_SHIFT = 58
+
 #: name → array typecode, in the order they are stored
 COLUMN_TYPES: dict[str, str] = {
     "kind": "B",  # SEGMENT or ICMP_ERROR

@@ -124,6 +124,17 @@ _RETRIES = (
 )
 
 
+def add_jobs(parser: argparse.ArgumentParser) -> None:
+    """--jobs, for commands that read a whole capture once."""
+    parser.add_argument(
+        "--jobs",
+        type=count_argument,
+        default=1,
+        metavar="N",
+        help="processes that share the work (default 1); for millions of packets; the answers are the same",
+    )
+
+
 def add_output(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
     """--json and -o."""
     if json:
@@ -142,6 +153,7 @@ def options_of(args: argparse.Namespace, *, keep_transitions: bool = False) -> O
         by_tunnel=args.by_tunnel,
         keep_transitions=keep_transitions,
         max_flows=args.max_flows,
+        jobs=getattr(args, "jobs", 1),
     )
 
 

@@ -24,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     arguments.add_output(parser, json=False)
     arguments.add_narrowing(parser)
     arguments.add_engine(parser)
+    arguments.add_jobs(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -53,6 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     arguments.add_output(parser)
     arguments.add_narrowing(parser, host=False)
     arguments.add_engine(parser)
+    arguments.add_jobs(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -12,19 +12,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from analyzer.flows.facts import INDEX, WIDTH, FlowFacts
+from analyzer.segments import K_ALL, K_HI, K_LO, K_PORT, SHARDS
+from analyzer.segments import SHARD_SHIFT as SHIFT
 
 if TYPE_CHECKING:
     import numpy
 
     Numbers = numpy.typing.NDArray[numpy.uint64]
 
-#: shards there are; fewer are made by putting neighbours together (`shard * fewer // SHARDS`)
-SHARDS = 64
+__all__ = ["SHARDS", "number_flows", "shard_of", "shards_of"]
 
-SHIFT = 58  # the six top bits, which every bit below has reached
 _M64 = 0xFFFF_FFFF_FFFF_FFFF
-# Odd multipliers with bits everywhere (those of splitmix64 and of Knuth's golden ratio).
-K_HI, K_LO, K_PORT, K_ALL = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93
 
 
 def shard_of(a_hi: int, a_lo: int, a_port: int, b_hi: int, b_lo: int, b_port: int) -> int:

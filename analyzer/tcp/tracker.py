@@ -16,13 +16,14 @@ except ModuleNotFoundError:
     from analyzer import _shadow as cython
 
 from array import array
+from os import urandom
 from struct import Struct
 
+from analyzer import segments
 from analyzer.flows import facts
 from analyzer.flows.facts import WIDTH, FlowFacts
-from analyzer.segments import IPV6, SegmentBatch
-from analyzer.tcp import sharding, states
-from analyzer.tcp.sharding import SHARDS
+from analyzer.segments import IPV6, SHARDS, SegmentBatch
+from analyzer.tcp import states
 
 #: ports whose owner is taken for the responder where no handshake tells (Zeek's likely_server_ports, TCP)
 # fmt: off
@@ -50,12 +51,19 @@ MAX_LATE = 256
 #: stream numbers kept for 4-tuples that only ICMP errors have quoted: errors with made-up quotations add one each
 MAX_RESERVED = 65_536
 
-CACHE_SLOTS = 1 << 15  # direct-mapped cache before the dict: 256 KiB of pointers, most packets hit it
+FINISHED_TOGETHER = 4096  # flows turned into facts at a time at the end
+CACHE_SLOTS = 1 << 15  # two-way cache before the dict: 256 KiB of pointers, most packets hit it
 
 _M32 = cython.declare(cython.uint, 0xFFFFFFFF)
 _NO_VALUE = cython.declare(cython.ulonglong, facts.NO_VALUE)
 _HALF = cython.declare(cython.uint, 0x80000000)
 _SLOT_MASK = cython.declare(cython.ulonglong, CACHE_SLOTS - 1)
+# Nobody who sends packets knows them, so that nobody can choose 4-tuples that share a slot. No answer depends on them.
+_AHEAD = cython.declare(cython.Py_ssize_t, 32)  # segments looked up together: as many loads as a core has under way
+_AHEAD_MASK = cython.declare(cython.Py_ssize_t, 31)
+_SECRET_LO = cython.declare(cython.ulonglong, int.from_bytes(urandom(8), "big") | 1)
+_SECRET_HI = cython.declare(cython.ulonglong, int.from_bytes(urandom(8), "big") | 1)
+_SECRET_PORT = cython.declare(cython.ulonglong, int.from_bytes(urandom(8), "big") | 1)
 # An ACK this far beyond what was seen is a capture's loss; further is of no such connection (largest window, RFC 7323).
 _FAR = cython.declare(cython.uint, 1 << 30)
 
@@ -117,11 +125,11 @@ _FIN_AGAIN_NS = cython.declare(cython.longlong, 1_150_000_000)
 _DEFERRED_NS = cython.declare(cython.longlong, 2_500_000_000)
 
 _M64 = cython.declare(cython.ulonglong, 0xFFFF_FFFF_FFFF_FFFF)
-_K_HI = cython.declare(cython.ulonglong, sharding.K_HI)
-_K_LO = cython.declare(cython.ulonglong, sharding.K_LO)
-_K_PORT = cython.declare(cython.ulonglong, sharding.K_PORT)
-_K_ALL = cython.declare(cython.ulonglong, sharding.K_ALL)
-_SHIFT = cython.declare(cython.ulonglong, sharding.SHIFT)
+_K_HI = cython.declare(cython.ulonglong, segments.K_HI)
+_K_LO = cython.declare(cython.ulonglong, segments.K_LO)
+_K_PORT = cython.declare(cython.ulonglong, segments.K_PORT)
+_K_ALL = cython.declare(cython.ulonglong, segments.K_ALL)
+_SHIFT = cython.declare(cython.ulonglong, segments.SHARD_SHIFT)
 _EVENTS = cython.declare(cython.Py_ssize_t, len(states.EVENTS))
 _STATES = cython.declare(cython.Py_ssize_t, len(states.STATES))
 _EV_SYN = cython.declare(cython.Py_ssize_t, states.EV_SYN)
@@ -239,6 +247,31 @@ def in_window(seq: cython.uint, start: cython.uint, size: cython.uint) -> cython
     return ((seq - start) & _M32) < size
 
 
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _keyed(high: cython.ulonglong, low: cython.ulonglong, port: cython.ulonglong) -> cython.ulonglong:
+    """One end of a 4-tuple as a number that only this process can foretell."""
+    value: cython.ulonglong = (low * _SECRET_LO + high * _SECRET_HI + port * _SECRET_PORT) & _M64
+    return ((value ^ (value >> 32)) * _SECRET_LO) & _M64
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _slot(
+    a_hi: cython.ulonglong,
+    a_lo: cython.ulonglong,
+    a_port: cython.ulonglong,
+    b_hi: cython.ulonglong,
+    b_lo: cython.ulonglong,
+    b_port: cython.ulonglong,
+) -> cython.Py_ssize_t:
+    """The cache slot of a 4-tuple, the same for both directions."""
+    both: cython.ulonglong = (_keyed(a_hi, a_lo, a_port) + _keyed(b_hi, b_lo, b_port)) & _M64
+    return (both >> 40) & _SLOT_MASK
+
+
 @cython.final
 @cython.cclass
 class Segment:
@@ -264,12 +297,33 @@ class Segment:
 
 
 @cython.final
+@cython.no_gc  # it refers to nothing that refers back
 @cython.cclass
 class End:
     """One endpoint of a flow: what it sent, and the state that proves or implies."""
 
+    # what the short way through `feed` touches, side by side in two cache lines
     packets: cython.ulonglong
     bytes: cython.ulonglong
+    last_ns: cython.longlong  # of its last segment, to tell copies of bare ACKs and RSTs
+    snd_nxt: cython.uint
+    ack_out: cython.uint  # highest acknowledgment it sent: its rcv_nxt as far as the peer knows
+    last_seq: cython.uint
+    last_ack: cython.uint
+    z_seen: cython.uchar
+    last_tsval: cython.uint
+    last_id: cython.ushort
+    last_flags: cython.ushort
+    # the last two data segments, to tell copies from retransmissions
+    data_seq: cython.uint
+    data_seq2: cython.uint
+    data_tsval: cython.uint
+    data_tsval2: cython.uint
+    data_id: cython.ushort
+    data_id2: cython.ushort
+    data_ns: cython.longlong
+    data_ns2: cython.longlong
+    # all else
     retransmissions: cython.ulonglong
     duplicates: cython.ulonglong
     fins: cython.uint
@@ -316,10 +370,8 @@ class End:
     isn: cython.uint
     alternative: cython.uint  # ISN of a conflicting SYN+ACK
     first_seq: cython.uint
-    snd_nxt: cython.uint
     tail: cython.uint  # where snd_nxt stood after octets that were not captured: the last of them may be a FIN
     newest_tsval: cython.uint  # of what it sent after the handshake
-    ack_out: cython.uint  # highest acknowledgment it sent: its rcv_nxt as far as the peer knows
     window: cython.uint
     fin_end: cython.uint  # sequence number after its FIN
     syn_payload: cython.uint  # fast-open data in its SYN
@@ -329,25 +381,11 @@ class End:
     syn_acked_ns: cython.longlong
     fin_acked_ns: cython.longlong
     reset_ns: cython.longlong
-    last_ns: cython.longlong  # its last segment, to tell copies of bare ACKs and RSTs
-    last_seq: cython.uint
-    last_ack: cython.uint
-    last_tsval: cython.uint
-    last_id: cython.ushort
-    last_flags: cython.ushort
-    # what was last sent, to tell copies from retransmissions: SYN, FIN and the last two data segments
+    # the same of SYN and FIN
     syn_id: cython.ushort
     fin_id: cython.ushort
-    data_id: cython.ushort
-    data_id2: cython.ushort
     syn_tsval: cython.uint
     fin_tsval: cython.uint
-    data_seq: cython.uint
-    data_seq2: cython.uint
-    data_tsval: cython.uint
-    data_tsval2: cython.uint
-    data_ns: cython.longlong
-    data_ns2: cython.longlong
     holes: list
     gap_start: cython.uint  # the last run that was acknowledged and not captured, which may still come
     gap_end: cython.uint
@@ -369,7 +407,6 @@ class End:
     probe_ns: cython.longlong
     # compatibility: Zeek and Wireshark
     zeek: cython.uchar
-    z_seen: cython.uchar
     z_closed: cython.uchar  # it was CLOSED when its RST came
     z_start: cython.uint  # where its relative sequence numbers begin
     z_last: cython.uint  # the end of what was seen of it
@@ -388,34 +425,36 @@ class End:
 class Flow:
     """One connection as observed. `a` is the end that sent its first captured segment."""
 
+    # what the short way through `feed` touches
     a: End
     b: End
-    a_hi: cython.ulonglong
     a_lo: cython.ulonglong
-    b_hi: cython.ulonglong
     b_lo: cython.ulonglong
     a_port: cython.ushort
     b_port: cython.ushort
     scope: cython.uint
+    a_hi: cython.ulonglong
+    b_hi: cython.ulonglong
     v6: cython.uint
+    quick: cython.uchar  # both ends plainly ESTABLISHED: the short way through `feed` is enough
+    completeness: cython.uchar
+    last_ns: cython.longlong
+    last_packet: cython.ulonglong
+    # all else
     number: cython.ulonglong
     bits: cython.uint
     originator: cython.uchar  # side: 0 a, 1 b
     direction_basis: cython.uchar
-    quick: cython.uchar  # both ends plainly ESTABLISHED: the short way through `feed` is enough
-    completeness: cython.uchar
     w_done: cython.uchar  # Wireshark has opened another stream on the 4-tuple
     w_quoted: cython.uchar  # an ICMP error had opened its stream before its first segment
     w_quotes: cython.uchar  # what quoted segments add to the completeness
     synack_cause: cython.uchar
     closed_by: cython.uchar  # 0 nobody, 1 a, 2 b, 3 both
     reset_by: cython.uchar
-    listed: cython.uchar  # 0 in no list, 1 embryonic, 2 finished
+    listed: cython.uchar  # 0 in no list (not live), 1 embryonic, 2 finished, 3 lasting
     first_ns: cython.longlong
-    last_ns: cython.longlong
     opened_packet: cython.ulonglong  # at which Wireshark opens its stream: the first, or an ICMP error before
     first_packet: cython.ulonglong
-    last_packet: cython.ulonglong
     first_synack_ns: cython.longlong
     last_synack_ns: cython.longlong
     rtt_responder: cython.longlong
@@ -489,11 +528,14 @@ class Tracker:
         streams = cython.declare(object, visibility="readonly")
         _streams = cython.declare(cython.ulonglong)
         _reserved = cython.declare(dict)
+        _slots = cython.declare(object)
+        _touched = cython.declare(cython.ulonglong)  # read by nobody: keeps the loads that fill it
         _live = cython.declare(dict)
         _cache = cython.declare(list)
         _interned = cython.declare(dict)
         _nothing = cython.declare(Flow)
         _embryonic = cython.declare(Flow)
+        _lasting = cython.declare(Flow)
         _finished = cython.declare(list)
         _finished_counts = cython.declare(list)
         _finished_count = cython.declare(cython.Py_ssize_t)
@@ -523,6 +565,8 @@ class Tracker:
         self.streams = array("Q")
         self._streams = 0
         self._reserved = {}
+        self._slots = array("q", bytes(8 * _AHEAD))
+        self._touched = 0
         self._live = {}
         self._interned = {b"": b""}
         nothing = Flow()
@@ -530,6 +574,7 @@ class Tracker:
         self._nothing = nothing
         self._cache = [nothing] * CACHE_SLOTS
         self._embryonic = _empty_list()
+        self._lasting = _empty_list()
         # A bound too small to be shared out is one for all shards.
         rings: int = SHARDS if finished_kept >= 16 * SHARDS else 1
         self._finished = [_empty_list() for _ in range(rings)]
@@ -570,6 +615,10 @@ class Tracker:
         scope: cython.uint[::1] = batch.scope
         count: cython.Py_ssize_t = batch.count
         i: cython.Py_ssize_t
+        ahead: cython.Py_ssize_t
+        last: cython.Py_ssize_t
+        touched: cython.ulonglong = 0
+        slots: cython.longlong[::1] = self._slots
         slot: cython.Py_ssize_t
         side: cython.uint
         sp: cython.uint
@@ -585,8 +634,6 @@ class Tracker:
         ak: cython.uint
         size: cython.uint
         mk: cython.uint
-        mixed: cython.ulonglong
-        ports: cython.ulonglong
         ts: cython.longlong
         latest: cython.longlong = self.last_ns
         assign: cython.bint = self._assign
@@ -597,6 +644,21 @@ class Tracker:
         sender: End
         receiver: End
         for i in range(count):
+            if cython.compiled and (i & _AHEAD_MASK) == 0:
+                # Memory answers many loads in the time of one: ask for the next flows, then for their ends, before any
+                # is needed. The loops are short so that a core has all of their loads under way together.
+                last = count if count - i < _AHEAD else i + _AHEAD
+                for ahead in range(i, last):
+                    slots[ahead & _AHEAD_MASK] = _slot(
+                        src_hi[ahead], src_lo[ahead], sport[ahead], dst_hi[ahead], dst_lo[ahead], dport[ahead]
+                    )
+                for ahead in range(i, last):
+                    flow = cache[slots[ahead & _AHEAD_MASK]]
+                    touched += flow.last_packet
+                for ahead in range(i, last):
+                    flow = cache[slots[ahead & _AHEAD_MASK]]
+                    if flow.a is not None:
+                        touched += flow.a.packets + flow.b.packets + flow.a.data_ns2 + flow.b.data_ns2
             if kind[i] != 0:
                 self._icmp_error(batch, i)
                 continue
@@ -612,9 +674,7 @@ class Tracker:
             ts = ts_ns[i]
             if ts > latest:
                 latest = ts
-            mixed = sl ^ dl
-            ports = sp ^ dp
-            slot = (mixed ^ (mixed >> 15) ^ (ports * 31)) & _SLOT_MASK
+            slot = slots[i & _AHEAD_MASK] if cython.compiled else _slot(sh, sl, sp, dh, dl, dp)
             flow = cache[slot]
             if (
                 flow.a_lo == sl
@@ -753,6 +813,7 @@ class Tracker:
             self._update(flow, sender, receiver, g)
             self._settle(flow)
         self.last_ns = latest
+        self._touched = touched
         if self._leaving:
             self._write_leaving()
 
@@ -762,10 +823,21 @@ class Tracker:
         self.departed = FlowFacts()
         return taken
 
-    def finish(self) -> FlowFacts:
-        """The facts of every flow not yet taken; the tracker is empty afterwards."""
+    def finish(self, last_ns: int = 0) -> FlowFacts:
+        """The facts of every flow not yet taken; the tracker is empty afterwards.
+
+        `last_ns`: the latest time of segments that went to other trackers. Flows are let go as their facts are written:
+        the two are never in memory together for all.
+        """
+        at: cython.Py_ssize_t
         flow: Flow
-        for flow in self._live.values():
+        if last_ns > self.last_ns:
+            self.last_ns = last_ns
+        self._cache = [self._nothing] * CACHE_SLOTS
+        held: list = list(self._live.values())
+        for at in range(len(held)):
+            flow = held[at]
+            held[at] = None
             if flow.previous is not None:
                 self._presume_ack(flow.previous)
                 self._leaving.append(flow.previous)
@@ -774,12 +846,14 @@ class Tracker:
             flow.newer = None
             self._presume_ack(flow)
             self._leaving.append(flow)
+            del self._live[flow.key]
+            if len(self._leaving) >= FINISHED_TOGETHER:
+                self._write_leaving()
         for _, _, opened in self._reserved.values():
             self.streams.append(opened)
         self._reserved = {}
-        self._live = {}
-        self._cache = [self._nothing] * CACHE_SLOTS
         self._embryonic = _empty_list()
+        self._lasting = _empty_list()
         self._finished = [_empty_list() for _ in self._finished]
         self._finished_counts = [0] * len(self._finished)
         self._finished_count = 0
@@ -808,7 +882,7 @@ class Tracker:
         limit: cython.longlong = before_ns
         flow: Flow
         for flow in list(self._live.values()):
-            if flow.last_ns < limit and (flow.listed or not (_outlasts(flow.a) or _outlasts(flow.b))):
+            if flow.last_ns < limit and (flow.listed != 3 or not (_outlasts(flow.a) or _outlasts(flow.b))):
                 self._leave(flow)
         if self._leaving:
             self._write_leaving()
@@ -833,8 +907,35 @@ class Tracker:
         v6: cython.uint,
         slot: cython.Py_ssize_t,
     ) -> Flow:
-        """The newest flow of the 4-tuple, made if there is none; it takes the cache slot."""
+        """The newest flow of the 4-tuple, made if there is none; it takes the slot, what was there the other."""
         key: bytes
+        first: Flow = self._cache[slot]
+        second: Flow = self._cache[slot ^ 1]
+        if (
+            second.scope == sc
+            and second.v6 == v6
+            and (
+                (
+                    second.a_lo == sl
+                    and second.b_lo == dl
+                    and second.a_port == sp
+                    and second.b_port == dp
+                    and second.a_hi == sh
+                    and second.b_hi == dh
+                )
+                or (
+                    second.a_lo == dl
+                    and second.b_lo == sl
+                    and second.a_port == dp
+                    and second.b_port == sp
+                    and second.a_hi == dh
+                    and second.b_hi == sh
+                )
+            )
+        ):
+            self._cache[slot ^ 1] = first
+            self._cache[slot] = second
+            return second
         swap: cython.bint = sh > dh or (sh == dh and (sl > dl or (sl == dl and sp > dp)))
         if v6:
             key = _KEY6(dh, dl, dp, sh, sl, sp, sc) if swap else _KEY6(sh, sl, sp, dh, dl, dp, sc)
@@ -862,6 +963,8 @@ class Tracker:
             self._live[key] = flow
         else:
             flow = found
+        # An eviction above may have emptied the slot.
+        self._cache[slot ^ 1] = self._cache[slot]
         self._cache[slot] = flow
         return flow
 
@@ -2130,7 +2233,7 @@ class Tracker:
             and not a.holes
             and not b.holes
         )
-        if flow.quick and not flow.listed:
+        if flow.quick and (flow.listed == 0 or flow.listed == 3):
             return
         if self._is_over(flow):
             if flow.listed != 2 and self._live.get(flow.key) is flow:
@@ -2139,6 +2242,8 @@ class Tracker:
             return
         if flow.listed == 2 or (flow.listed == 1 and flow.bits & (_B_COMPLETE | _B_CENSORED_START)):
             self._unlink(flow)
+            if self._live.get(flow.key) is flow:
+                self._append(flow, self._lasting, 3)
 
     @cython.cfunc
     def _append(self, flow: Flow, ring: Flow, which: cython.uint) -> cython.void:
@@ -2189,13 +2294,13 @@ class Tracker:
     @cython.cfunc
     def _leave(self, flow: Flow) -> cython.void:
         """The flow, and the incarnation before it, leave the tracker."""
-        mixed: cython.ulonglong = flow.a_lo ^ flow.b_lo
-        ports: cython.ulonglong = flow.a_port ^ flow.b_port
-        slot: cython.Py_ssize_t = (mixed ^ (mixed >> 15) ^ (ports * 31)) & _SLOT_MASK
+        slot: cython.Py_ssize_t = _slot(flow.a_hi, flow.a_lo, flow.a_port, flow.b_hi, flow.b_lo, flow.b_port)
         self._unlink(flow)
         del self._live[flow.key]
         if self._cache[slot] is flow:
             self._cache[slot] = self._nothing
+        elif self._cache[slot ^ 1] is flow:
+            self._cache[slot ^ 1] = self._nothing
         if flow.previous is not None:
             self._leaving.append(flow.previous)
             flow.previous = None
@@ -2203,7 +2308,7 @@ class Tracker:
 
     @cython.cfunc
     def _evict(self) -> cython.void:
-        """Make room for one: a finished flow, else the oldest embryonic one, else the oldest of all."""
+        """Make room for one: a finished flow, else the oldest embryonic one, else the one that has lasted longest."""
         flow: Flow
         ring: Flow
         if self._finished_count:
@@ -2215,7 +2320,7 @@ class Tracker:
             flow = self._embryonic.newer
             self.evicted_embryonic += 1
         else:
-            flow = next(iter(self._live.values()))
+            flow = self._lasting.newer
             self.evicted_other += 1
         flow.bits |= _B_EVICTED
         self._leave(flow)

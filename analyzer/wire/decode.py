@@ -72,6 +72,12 @@ _MARKS_TO_COUNT = cython.declare(
     | _segments.OFFLOADED
     | _segments.CHECKSUM_UNKNOWN,
 )
+_M64 = cython.declare(cython.ulonglong, 0xFFFF_FFFF_FFFF_FFFF)
+_K_HI = cython.declare(cython.ulonglong, _segments.K_HI)
+_K_LO = cython.declare(cython.ulonglong, _segments.K_LO)
+_K_PORT = cython.declare(cython.ulonglong, _segments.K_PORT)
+_K_ALL = cython.declare(cython.ulonglong, _segments.K_ALL)
+_SHARD_SHIFT = cython.declare(cython.ulonglong, _segments.SHARD_SHIFT)
 _KIND_SEGMENT = cython.declare(cython.int, _segments.SEGMENT)
 _KIND_ICMP_ERROR = cython.declare(cython.int, _segments.ICMP_ERROR)
 
@@ -125,6 +131,10 @@ class _Packet:
     verifiable: cython.bint  # the pseudo-header is known (no source routing under way)
     malformed_options: cython.bint
     scope: cython.uint
+    # which shards are wanted, where not all are
+    sharded: cython.bint
+    first_shard: cython.ulonglong
+    after_shard: cython.ulonglong
     # the row
     kind: cython.int
     src_hi: cython.ulonglong
@@ -154,6 +164,8 @@ class _Packet:
         self.rare = self.tags = self.vlans = self.fragment_offset = self.fragment_id = self.scope = 0
         self.fragment_more = self.malformed_options = False
         self.verifiable = True
+        self.sharded = False
+        self.first_shard = self.after_shard = 0
         self.kind = self.src_hi = self.src_lo = self.dst_hi = self.dst_lo = self.sport = self.dport = 0
         self.seq = self.ack = self.flags = self.window = self.payload = self.ip_id = self.ttl = self.mark = 0
         self.tsval = self.tsecr = self.options = self.mss = self.wscale = self.sender_hi = self.sender_lo = 0
@@ -218,6 +230,28 @@ def _sum16(p: cython.p_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t) 
     if end > at:
         total += p[at] * 256
     return total
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _end_hash(high: cython.ulonglong, low: cython.ulonglong, port: cython.ulonglong) -> cython.ulonglong:
+    """One end's part of `tcp.sharding.shard_of`."""
+    mixed: cython.ulonglong = ((((high * _K_HI) & _M64) ^ low) * _K_LO + port * _K_PORT) & _M64
+    return mixed ^ (mixed >> 32)
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _is_wanted(packet: _Packet) -> cython.bint:
+    """Whether the 4-tuple of the row is in one of the shards wanted."""
+    both: cython.ulonglong
+    if not packet.sharded:
+        return True
+    both = _end_hash(packet.src_hi, packet.src_lo, packet.sport) + _end_hash(packet.dst_hi, packet.dst_lo, packet.dport)
+    both = (((both & _M64) * _K_ALL) & _M64) >> _SHARD_SHIFT
+    return packet.first_shard <= both and both < packet.after_shard
 
 
 @cython.cfunc
@@ -371,7 +405,7 @@ def _tcp(packet: _Packet, p: cython.p_uchar, verify: cython.bint) -> cython.int:
         packet.mark |= _MARK_FRAGMENT | _MARK_CHECKSUM_UNKNOWN
     elif available < packet.length or not packet.verifiable:
         packet.mark |= _MARK_CHECKSUM_UNKNOWN
-    elif verify and not _checksum_fits(packet, p):
+    elif verify and _is_wanted(packet) and not _checksum_fits(packet, p):
         packet.mark |= _MARK_BAD_CHECKSUM
         if _is_partial(packet, p):
             packet.mark |= _MARK_PARTIAL_CHECKSUM
@@ -798,9 +832,20 @@ class Decoder:
     of the segments how many are `bad_checksums`, `partial_checksums`, `unverified`, `cut_options`, `malformed_options`,
     `fragments`, `tunnelled`, `offloaded`. `scopes[n]` names scope `n`: more than one only with `by_vlan` or
     `by_tunnel`.
+
+    `part` of `parts`: rows of the shards of that part only (`tcp.sharding`), and of the others no more than the latest
+    time of their segments, `left_out_ns`. `counts` and `scopes` are those of the whole capture all the same.
     """
 
-    def __init__(self, *, by_vlan: bool = False, by_tunnel: bool = False, verify_checksums: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        by_vlan: bool = False,
+        by_tunnel: bool = False,
+        verify_checksums: bool = True,
+        part: int = 0,
+        parts: int = 1,
+    ) -> None:
         self.by_vlan = by_vlan
         self.by_tunnel = by_tunnel
         self.verify_checksums = verify_checksums
@@ -817,7 +862,12 @@ class Decoder:
         self.scopes: list[str] = [""]
         self._scope_numbers: dict[tuple[int, tuple[str, ...]], int] = {}
         self._met = array("Q", bytes(8 * len(_reasons.NAMES)))
-        self._packet = _Packet()
+        packet: _Packet = _Packet()
+        packet.sharded = parts > 1
+        packet.first_shard = -(-part * _segments.SHARDS // parts)
+        packet.after_shard = -(-(part + 1) * _segments.SHARDS // parts)
+        self._packet = packet
+        self.left_out_ns = 0
         self._tunnels: tuple[str, ...] = ()
         self._split_headers: HeaderFragments | None = None
         self._open_layer: Callable[[bytes, int, int, int], Opened | str] | None = None
@@ -868,6 +918,8 @@ class Decoder:
         verify: cython.bint = self.verify_checksums
         by_vlan: cython.bint = self.by_vlan
         scoped: cython.bint = self.by_vlan or self.by_tunnel
+        sharded: cython.bint = packet.sharded
+        left_out_ns: cython.longlong = self.left_out_ns
         frame: cython.Py_ssize_t = start
         count: cython.Py_ssize_t = frames.count
         first_packet: cython.ulonglong = frames.first_packet
@@ -917,6 +969,11 @@ class Decoder:
                 continue
             if scoped:
                 packet.scope = self._scope(packet.vlans if by_vlan else 1, self._tunnels if opened else ())
+            if sharded and not _is_wanted(packet):
+                if packet.kind == _KIND_SEGMENT and f_ts_ns[frame] > left_out_ns:
+                    left_out_ns = f_ts_ns[frame]
+                frame += 1
+                continue
             o_kind[row] = packet.kind
             o_packet[row] = first_packet + frame
             o_ts_ns[row] = f_ts_ns[frame]
@@ -955,6 +1012,7 @@ class Decoder:
             row += 1
             frame += 1
         out.count = row
+        self.left_out_ns = left_out_ns
         self.icmp_errors += errors
         self.segments += row - first_row - errors
         self.bad_checksums += bad

@@ -24,7 +24,7 @@ def look(index: Index) -> Iterator[Finding]:
     """One finding for the whole capture."""
     capture = index.capture
     hosts = _by_host(index) if capture.bad_checksums > capture.partial_checksums else {}
-    offloading = [host for host, counts in hosts.items() if counts.bad >= MIN_SHARE * counts.sent]
+    offloading = {host: None for host, counts in hosts.items() if counts.bad >= MIN_SHARE * counts.sent}
     taken = [host for host, counts in hosts.items() if not counts.lost and host not in offloading]
     index.damaged = {
         host: (counts.lost, counts.sent) for host, counts in hosts.items() if counts.lost and host not in offloading

@@ -1,0 +1,172 @@
+"""One capture on several processors: each process reads all of it and keeps the 4-tuples of its own shards.
+
+Owns the processes: how they start, what they send, how they end. What comes out is what one process gives, to the last
+bit; where that could not be (a bound on flows held at once comes near, a capture that can be read only once, a system
+without `fork`), one process does it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn
+
+from analyzer.errors import AnalyzerError
+from analyzer.flows.facts import FlowFacts
+from analyzer.segments import SHARDS
+from analyzer.tcp.tracker import MAX_FLOWS
+
+if TYPE_CHECKING:
+    from analyzer.engine import Options, Result, Source
+
+Progress = Callable[[int, int | None], None]
+
+#: a shard is not divided
+MAX_JOBS = SHARDS
+
+
+class TooManyFlowsError(Exception):
+    """So many flows at once that the bound of all processes together might have been met."""
+
+
+class Part(NamedTuple):
+    """What one process found: the result of its shards, and what numbering the flows of all takes."""
+
+    result: Result
+    streams: Sequence[int]
+
+
+def together(sources: Sequence[Source], options: Options, jobs: int, progress: Progress | None = None) -> Result | None:
+    """What `engine.run` gives, by `jobs` processes; None where one process must do it.
+
+    Raises CaptureError as `engine.run` does, and AnalyzerError where a process ends without a result.
+    """
+    jobs = min(jobs, MAX_JOBS)
+    if jobs < 2 or not hasattr(os, "fork") or not _can_be_read_again(sources):
+        return None
+    room = (MAX_FLOWS if options.max_flows is None else options.max_flows) // jobs
+    started: list[_Worker] = []
+    try:
+        for part in range(1, jobs):
+            started.append(_Worker(sources, options, part, jobs, room, started))
+        try:
+            parts = [_part(sources, options, 0, jobs, room, progress)]
+        except TooManyFlowsError:
+            return None
+        for worker in started:
+            found = worker.found()
+            if found is None:
+                return None
+            parts.append(found)
+    finally:
+        for worker in started:
+            worker.end()
+    return _joined(parts)
+
+
+def _can_be_read_again(sources: Sequence[Source]) -> bool:
+    from analyzer.capture.sources import STANDARD_INPUT
+
+    named = [os.fspath(source) for source in sources if isinstance(source, (str, os.PathLike))]
+    return len(named) == len(sources) and not any(
+        name in ("-", STANDARD_INPUT) or (os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name))
+        for name in named
+    )
+
+
+def _part(
+    sources: Sequence[Source], options: Options, part: int, parts: int, room: int, progress: Progress | None
+) -> Part:
+    from analyzer.engine import run_part
+
+    def watch(held: int) -> None:
+        if held > room:
+            raise TooManyFlowsError
+
+    return Part(*run_part(sources, options, part=part, parts=parts, progress=progress, watch=watch))
+
+
+def _joined(parts: list[Part]) -> Result:
+    """The result of all parts, as one process would have given it."""
+    from analyzer.tcp.sharding import number_flows
+
+    facts = FlowFacts()
+    streams: list[int] = []
+    for part in parts:
+        facts.extend(part.result.facts)
+        streams.extend(part.streams)
+    number_flows(facts, streams)
+    first = parts[0].result
+    return first._replace(
+        facts=facts,
+        decoded=_sums([part.result.decoded for part in parts]),
+        tracker=_sums([part.result.tracker for part in parts]),
+        end_ns=max(part.result.end_ns for part in parts),
+    )
+
+
+def _sums(counts: list[dict[str, int]]) -> dict[str, int]:
+    return {name: sum(count[name] for count in counts) for name in counts[0]}
+
+
+class _Worker:
+    """A forked process at work on one part, and the pipe through which its result comes."""
+
+    def __init__(
+        self, sources: Sequence[Source], options: Options, part: int, parts: int, room: int, before: list[_Worker]
+    ) -> None:
+        reading, writing = os.pipe()
+        self._process = os.fork()
+        if self._process == 0:
+            os.close(reading)
+            for worker in before:
+                worker._pipe.close()
+            _work(sources, options, part, parts, room, writing)
+        os.close(writing)
+        self._pipe: BinaryIO = os.fdopen(reading, "rb")
+
+    def found(self) -> Part | None:
+        """Its result, None where it met too many flows. Raises what it raised."""
+        try:
+            sent: Any = pickle.load(self._pipe)
+        except (EOFError, pickle.UnpicklingError):
+            raise AnalyzerError("one of the processes of --jobs ended early; try with fewer, or --jobs 1") from None
+        if isinstance(sent, AnalyzerError):
+            raise sent
+        if sent is None:
+            return None
+        rows, facts, result, streams = sent
+        facts.rows.frombytes(rows)
+        return Part(result._replace(facts=facts), streams)
+
+    def end(self) -> None:
+        """Stop it where it is still at work, and wait for it."""
+        self._pipe.close()
+        try:
+            os.kill(self._process, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        os.waitpid(self._process, 0)
+
+
+def _work(sources: Sequence[Source], options: Options, part: int, parts: int, room: int, writing: int) -> NoReturn:
+    """The life of a worker. It prints nothing and never returns into the command that it was forked from."""
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        with os.fdopen(writing, "wb") as pipe:
+            sent: Any
+            try:
+                found = _part(sources, options, part, parts, room, None)
+            except TooManyFlowsError:
+                sent = None
+            except AnalyzerError as error:
+                sent = error
+            else:
+                facts = found.result.facts
+                rows, facts.rows = facts.rows, type(facts.rows)("Q")
+                sent = (pickle.PickleBuffer(rows), facts, found.result._replace(facts=None), found.streams)  # type: ignore[arg-type]
+            pickle.dump(sent, pipe, protocol=5)
+    finally:
+        os._exit(0)
