@@ -252,7 +252,7 @@ class Index:
             self.missing.append(row)
         if flow[_O_STUCK] or flow[_R_STUCK]:
             self.stuck.append(row)
-        if bits & f.FORGED_RST:
+        if bits & _FORGED:
             self.forged_rst.append(row)
         if bits & f.EVICTED:
             self.evicted.append(row)
@@ -409,10 +409,11 @@ class Index:
 
 
 _BEGINS = f.SYN_SEEN | f.SYNACK_SEEN
+_FORGED = f.O_FORGED_RST | f.R_FORGED_RST
 # A plain connection: its handshake is there and done, and nothing is wrong with it.
 _PLAIN = f.SYN_SEEN | f.SYNACK_SEEN | f.COMPLETE
 _PLAIN_MASK = (_PLAIN | f.CONTRADICTED | f.RESET | f.STALE_RST | f.CHALLENGED | f.REUSED | f.REPLACED) | (
-    f.EVICTED | f.FORGED_RST | f.FAST_OPEN_DROPPED
+    f.EVICTED | _FORGED | f.FAST_OPEN_DROPPED
 )
 _BOTH_ACKED = f.O_FIN_ACKED | f.R_FIN_ACKED
 _BITS = INDEX["bits"]

@@ -33,8 +33,9 @@ O_FIN_ACKED = 1 << 20
 R_FIN_ACKED = 1 << 21
 REUSED = 1 << 22  # an earlier incarnation of the same 4-tuple is in the capture
 RST_ACK = 1 << 23  # the RST of `reset_by` carried an ACK, as a socket's does that closes
-FORGED_RST = 1 << 24  # an end went on as if it had never sent the RST in its name
-FAST_OPEN_DROPPED = 1 << 25  # the SYN was repeated without the fast-open data or option that it had first carried
+O_FORGED_RST = 1 << 24  # the originator went on as if it had never sent the RST in its name
+R_FORGED_RST = 1 << 25  # the responder likewise
+FAST_OPEN_DROPPED = 1 << 26  # the SYN was repeated without the fast-open data or option that it had first carried
 
 # `direction_basis`
 BY_SYN, BY_SYNACK, BY_PORT, BY_FIRST_PACKET = range(4)

@@ -181,7 +181,8 @@ _B_R_FIN_ACKED = cython.declare(cython.uint, facts.R_FIN_ACKED)
 _B_REUSED = cython.declare(cython.uint, facts.REUSED)
 _B_IPV6 = cython.declare(cython.uint, facts.IPV6)
 _B_RST_ACK = cython.declare(cython.uint, facts.RST_ACK)
-_B_FORGED_RST = cython.declare(cython.uint, facts.FORGED_RST)
+_B_O_FORGED_RST = cython.declare(cython.uint, facts.O_FORGED_RST)
+_B_R_FORGED_RST = cython.declare(cython.uint, facts.R_FORGED_RST)
 _B_FAST_OPEN_DROPPED = cython.declare(cython.uint, facts.FAST_OPEN_DROPPED)
 _C_ELICITED = cython.declare(cython.uint, facts.CAUSE_ELICITED)
 _C_UNANSWERED = cython.declare(cython.uint, facts.CAUSE_UNANSWERED)
@@ -353,6 +354,7 @@ class End:
     has_tail: cython.uchar
     has_newest: cython.uchar
     reset: cython.uchar  # CLOSED because of a RST
+    forged: cython.uchar  # went on after a RST in its name
     replaced: cython.uchar  # CLOSED because a new connection began on its ports
     unseen_fin: cython.uchar  # 1: nothing of it was captured, and its peer acknowledged what looks like its FIN
     contradicted: cython.uchar  # has shown once that a captured ACK did not reach it or was ignored
@@ -2139,7 +2141,7 @@ class Tracker:
         entry: cython.ulonglong
         if flow.reset_by == 1 + end.side:
             # Whoever sent the RST was not the connection's end.
-            flow.bits |= _B_FORGED_RST
+            end.forged = 1
             flow.reset_by = 0
             flow.bits &= ~_B_RESET
         if end.replaced:
@@ -2739,6 +2741,10 @@ def _write_flow(rows: cython.ulonglong[::1], at: cython.Py_ssize_t, flow: Flow) 
         bits |= _B_O_FIN_ACKED
     if r.fin_acked:
         bits |= _B_R_FIN_ACKED
+    if o.forged:
+        bits |= _B_O_FORGED_RST
+    if r.forged:
+        bits |= _B_R_FORGED_RST
     rows[at] = flow.number
     rows[at + 1] = flow.b_hi if flow.originator else flow.a_hi
     rows[at + 2] = flow.b_lo if flow.originator else flow.a_lo

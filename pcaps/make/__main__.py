@@ -14,6 +14,7 @@ from pathlib import Path
 
 import floods  # noqa: F401  registers its scenarios
 import incident  # noqa: F401  registers its scenario
+import troubles  # noqa: F401  registers its scenarios
 from answers import NotAsIntendedError, check_and_write, write_index
 from lab import LabError, Net, need_root_and_tools
 from scenarios import SCENARIOS, Stage

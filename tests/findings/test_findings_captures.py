@@ -24,7 +24,9 @@ OWN = {
     "challenge_ack": set(),
     "clean": set(),
     "deferred_accept": set(),
+    "dead_peer": {"dead_peer"},
     "fast_open": set(),
+    "fast_open_black_hole": {"fast_open"},
     "fin_unacked": {"fin_unanswered"},
     "half_closed_by_client": set(),
     "half_closed_by_server": set(),
@@ -32,8 +34,11 @@ OWN = {
     "incident": {"accept_queue_overflow", "close_wait", "refused", "no_answer", "half_open"},
     "last_ack_missing": {"fin_unanswered"},
     "learning": set(),
+    "middlebox_reset": {"middlebox_reset"},
     "midstream": set(),
+    "nat_seen_twice": {"refused"},
     "one_direction": {"capture_at_fault"},
+    "path_mtu": {"path_mtu"},
     "port_reuse": set(),
     "refused": {"refused"},
     "reset_by_client": set(),
@@ -42,6 +47,7 @@ OWN = {
     "simultaneous_open": set(),
     "syn_flood_cookies": {"syn_flood"},
     "syn_flood_no_cookies": {"syn_flood"},
+    "syn_queue_overflow": {"syn_queue_overflow"},
     "third_ack_lost": set(),
     "unanswered": {"no_answer"},
     "unreachable": {"unreachable"},
@@ -51,6 +57,7 @@ NOTES = {
     "any_duplicates": "duplicates_in_capture",
     "challenge_ack": "challenge_ack",
     "deferred_accept": "deferred_accept",
+    "nat_seen_twice": "seen_twice",
     "reset_by_client": "resets",
     "reset_by_server": "resets",
     "third_ack_lost": "ack_lost",
@@ -111,6 +118,11 @@ def test_one_direction_of_a_healthy_server_is_the_captures_fault(view: str, name
     found = weighty(find(path))
     assert "capture_at_fault" in found
     assert name not in found
+
+
+def test_what_is_refused_behind_a_nat_is_refused_once() -> None:
+    found = {one.name: one for one in find(pcaps_cases.load("nat_seen_twice").capture)}
+    assert (found["refused"].count, found["seen_twice"].count) == (1, 4)
 
 
 def test_the_incident_names_listener_and_counts() -> None:

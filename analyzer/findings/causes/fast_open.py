@@ -13,6 +13,7 @@ from analyzer.findings.finding import CUT, LOSS, ONE_WAY, Cause, Finding
 from analyzer.findings.index import Host, Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make, places
+from analyzer.flows import facts as f
 from analyzer.segments import OPT_FAST_OPEN
 
 #: two SYNs lost by chance, and both with the option: once in 10,000 at 1 % loss
@@ -25,7 +26,8 @@ def look(index: Index) -> Iterator[Finding]:
     """One finding a server; those beyond the first few share one."""
     lost = [row for row in index.free(index.fast_open_dropped) if index.fact(row, "r_synacks")]
     passed = _passed(index) if lost else set()
-    groups = [(host, rows) for host, rows in index.by(index.responder, lost) if host not in passed]
+    lost = [row for row in lost if (index.responder(row), _with_data(index.fact(row, "bits"))) not in passed]
+    groups = index.by(index.responder, lost)
     for host, rows, others in places([(host, rows) for host, rows in groups if len(rows) >= MIN_LOST]):
         where = wording.many(others, "other server") if host is None else wording.host(host)
         waited = max(index.fact(row, "first_synack_ns") - index.fact(row, "first_ns") for row in rows)
@@ -46,13 +48,18 @@ def look(index: Index) -> Iterator[Finding]:
         )
 
 
-def _passed(index: Index) -> set[Host]:
-    """Servers that answered a SYN with the option at once."""
-    raw = index.table.raw
+def _with_data(bits: int) -> bool:
+    """A SYN with data is one thing to a middlebox, one that only asks for a cookie another."""
+    return bool(bits & f.FAST_OPEN)
+
+
+def _passed(index: Index) -> set[tuple[Host, bool]]:
+    """Servers that answered a SYN with the option at once, and whether it had data."""
+    names = ("o_options", "r_synacks", "o_syn_retransmissions", "bits")
     return {
-        index.responder(row)
-        for row, (options, synacks, again) in enumerate(
-            zip(raw("o_options"), raw("r_synacks"), raw("o_syn_retransmissions"), strict=True)
+        (index.responder(row), _with_data(bits))
+        for row, (options, synacks, again, bits) in enumerate(
+            zip(*(index.table.raw(name) for name in names), strict=True)
         )
         if options & OPT_FAST_OPEN and synacks and not again
     }

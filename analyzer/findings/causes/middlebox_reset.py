@@ -17,17 +17,21 @@ from analyzer.flows import facts as f
 
 #: what hosts begin with (RFC 1700 says 64; Windows 128, Solaris and routers 255, some devices 32)
 INITIAL_TTLS = (32, 64, 128, 255)
-#: hops of difference; one alone may be a change of route
+#: hops of difference; one alone, once, may be a change of route
 MIN_HOPS = 2
 #: of one sender: no change of route strikes RSTs only
 SURE_COUNT = 2
 #: IP identifications further apart than this are of no one counter
 ID_JUMP = 4096
 
+_FORGED = f.O_FORGED_RST | f.R_FORGED_RST
+
 
 def look(index: Index) -> Iterator[Finding]:
     """One finding a supposed sender; those beyond the first few share one."""
-    rows = [row for row in index.free(index.reset) if _foreign(index, row)]
+    rows = [row for row in index.free(index.reset) if _hops(index, row)]
+    near = dict(index.by(lambda row: _supposed(index, row), rows))
+    rows = [row for row in rows if _hops(index, row) >= MIN_HOPS or len(near[_supposed(index, row)]) >= SURE_COUNT]
     forged = [row for row in index.free(index.forged_rst) if row not in set(rows)]
     for host, group, others in places(index.by(lambda row: _supposed(index, row), [*rows, *forged])):
         yield _finding(index, host, group, others)
@@ -43,22 +47,21 @@ def _side(index: Index, row: int) -> str:
 
 
 def _supposed(index: Index, row: int) -> Host:
-    if index.fact(row, "bits") & f.FORGED_RST:
-        return index.originator(row) if index.fact(row, "o_rsts") else index.responder(row)
+    forged = index.fact(row, "bits") & _FORGED
+    if forged:
+        return index.originator(row) if forged & f.O_FORGED_RST else index.responder(row)
     return index.originator(row) if _side(index, row) == "o_" else index.responder(row)
 
 
-def _foreign(index: Index, row: int) -> bool:
-    """Whether the accepted RST came from another distance than all else of its sender."""
-    if index.fact(row, "bits") & f.FORGED_RST:
-        return True
+def _hops(index: Index, row: int) -> int:
+    """By how many hops the distance of the accepted RST differs from that of all else of its sender."""
     own, other = f.ttls(index.fact(row, _side(index, row) + "ttl"))
-    return bool(own and other) and abs(distance(own) - distance(other)) >= MIN_HOPS
+    return abs(distance(own) - distance(other)) if own and other else 0
 
 
 def _finding(index: Index, host: Host | None, rows: list[int], others: int) -> Finding:
-    forged = sum(1 for row in rows if index.fact(row, "bits") & f.FORGED_RST)
-    seen = [f.ttls(index.fact(row, _side(index, row) + "ttl")) for row in rows if _foreign(index, row)]
+    forged = sum(1 for row in rows if index.fact(row, "bits") & _FORGED)
+    seen = [f.ttls(index.fact(row, _side(index, row) + "ttl")) for row in rows if _hops(index, row)]
     pairs = dict.fromkeys(f"{other} instead of {own}" for own, other in seen if other and own != other)
     jumps = sum(1 for row in rows if ID_JUMP < index.fact(row, _side(index, row) + "rst_id_gap") < (1 << 16) - ID_JUMP)
     evidence = []
@@ -91,7 +94,8 @@ def _finding(index: Index, host: Host | None, rows: list[int], others: int) -> F
 CAUSE = Cause(
     name="middlebox_reset",
     title="reset by a machine in between",
-    threshold=f"a RST that comes from {MIN_HOPS} hops nearer or farther than its sender, or whose sender goes on",
+    threshold=f"a RST that comes from {MIN_HOPS} hops nearer or farther than its sender (one, where {SURE_COUNT} do),"
+    " or whose sender goes on",
     weakened_by=(),
     look=look,
 )

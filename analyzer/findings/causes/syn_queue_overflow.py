@@ -40,7 +40,14 @@ def look(index: Index) -> Iterator[Finding]:
             continue
         hit = [row for row in rows if _standing(index, queue, index.fact(row, "first_ns")) >= MIN_STANDING]
         if sum(index.fact(row, "o_syn_retransmissions") for row in hit) >= MIN_DROPPED_SYNS:
-            yield _finding(index, key, hit, queue)
+            once = [
+                row
+                for row in index.free(index.unanswered)
+                if row not in set(hit)
+                and index.listener_key(row) == key
+                and _standing(index, queue, index.fact(row, "first_ns")) >= MIN_STANDING
+            ]
+            yield _finding(index, key, hit, queue, once)
 
 
 def _standing(index: Index, queue: list[int], when: int) -> int:
@@ -53,7 +60,9 @@ def _standing(index: Index, queue: list[int], when: int) -> int:
     )
 
 
-def _finding(index: Index, key: ListenerKey, rows: list[int], queue: list[int]) -> Finding:
+def _finding(index: Index, key: ListenerKey, rows: list[int], queue: list[int], once: list[int]) -> Finding:
+    index.claim(queue)
+    index.claim(once)
     most = max(_standing(index, queue, index.fact(row, "first_ns")) for row in rows)
     served = sum(1 for row in rows if index.fact(row, "r_synacks"))
     return make(
@@ -66,8 +75,9 @@ def _finding(index: Index, key: ListenerKey, rows: list[int], queue: list[int]) 
         f" ({wording.many(len(rows), 'connection')} hit)",
         evidence=[
             f"{most:,} half-open handshakes stood there when SYNs were dropped, from"
-            f" {wording.hosts(index.originator(row) for row in queue)}",
-            f"{wording.many(served, 'client')} got in once the queue had room; no SYN cookies were sent",
+            f" {wording.hosts(index.originator(row) for row in queue)} ({wording.flow(index, queue[0])})",
+            f"{wording.many(served, 'client')} got in once the queue had room; {len(once):,} SYNs that nobody"
+            " repeated were dropped as well; no SYN cookies were sent",
         ],
         confirm="on the server `ss -Hnt state syn-recv | wc -l` and `nstat -az TcpExtTCPReqQFullDrop`",
         advice=advise(
