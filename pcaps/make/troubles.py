@@ -110,9 +110,11 @@ def nat_seen_twice(stage: Stage) -> None:
 )
 def middlebox_reset(stage: Stage) -> None:
     net = stage.net
+    kept = []  # the server's sockets, which know of nothing, stay open
     with stage.capture("client"):
         for port in (8001, 8002, 8003):
             one = pair(net, BOTH[0], port)
+            kept.append(one)
             one.talk()
             net.router.drop("forward", f"tcp dport {port} tcp flags & psh == psh", "reject with tcp reset")
             one.client.sendall(b"q" * 40)
@@ -156,16 +158,14 @@ def syn_queue_overflow(stage: Stage) -> None:
             client.sendall(b"q" * 40)
             receive(served[-1], 40)
             time.sleep(STEP_S)
-            stage.flow(
-                client.getsockname()[:2],
-                (SERVER_V4, 8001),
-                handshake="complete",
-                close="open",
-                originator_state="ESTABLISHED",
-                responder_state="ESTABLISHED",
-            )
         stage.settle()
-    stage.answer.summary = {"listener": [SERVER_V4, 8001], "flows": 16, "handshake": {"complete": 2}}
+    stage.answer.summary = {
+        "listener": [SERVER_V4, 8001],
+        "flows": 16,
+        "handshake": {"complete": 2, "half_open": 11, "unanswered": 3},
+        "close": {"open": 2, "none": 14},
+        "server_sockets": net.snapshots[-1].counts("server"),
+    }
 
 
 @scenario(
