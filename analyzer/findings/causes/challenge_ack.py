@@ -20,17 +20,17 @@ FourTuple = tuple[int, int, int, int, int, int, int]
 
 def look(index: Index) -> Iterator[Finding]:
     """One finding for the whole capture."""
-    rows = [*index.free(index.challenged), *_replaced(index)]
+    rows = sorted({*index.free(index.challenged), *_replaced(index)})
     if not rows:
         return
     done = sum(1 for row in rows if index.fact(row, "bits") & f.COMPLETE)
     yield make(
         index,
         CAUSE.name,
-        sorted(set(rows)),
+        rows,
         severity="info",
         confidence="high",
-        summary=f"{wording.many(len(set(rows)), 'connection')} reopened on a port whose old connection the peer still"
+        summary=f"{wording.many(len(rows), 'connection')} reopened on a port whose old connection the peer still"
         f" held (challenge ACK): harmless, {done:,} went on",
         evidence=["SYN, an ACK of the old connection, RST by the client, SYN again about 10 ms later"],
         confirm="`nstat -az TcpExtTCPChallengeACK TcpExtTCPSYNChallenge` on the server",
