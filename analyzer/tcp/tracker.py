@@ -356,7 +356,7 @@ class End:
     reset: cython.uchar  # CLOSED because of a RST
     forged: cython.uchar  # went on after a RST in its name
     replaced: cython.uchar  # CLOSED because a new connection began on its ports
-    unseen_fin: cython.uchar  # 1: nothing of it was captured, and its peer acknowledged what looks like its FIN
+    unseen_fin: cython.uchar  # 1: its peer acknowledged a last byte that was not captured, which looks like its FIN
     contradicted: cython.uchar  # has shown once that a captured ACK did not reach it or was ignored
     doubt_state: cython.uchar
     doubt_since: cython.longlong
@@ -1459,11 +1459,8 @@ class Tracker:
                 sender.snd_nxt = g.seq
                 sender.has_tail = 1
                 sender.tail = g.seq
-        if sender.unseen_fin and end != g.seq and sender.state == _FIN_WAIT_2 and receiver.state == _CLOSE_WAIT:
-            # It goes on: what was acknowledged was no FIN.
-            sender.unseen_fin = 0
-            self._withdraw(flow, sender)
-            self._withdraw(flow, receiver)
+        if sender.unseen_fin and g.seq != end and seq_le(receiver.ack_out, end):
+            self._unpresume_fin(flow, receiver, sender)
         if g.seq == sender.snd_nxt:
             sender.snd_nxt = end
             self._note_data(sender, g)
@@ -1481,6 +1478,19 @@ class Tracker:
                 if g.payload > sender.largest_acked:
                     _note_size(sender, receiver, end, g.payload)
             return False
+        if sender.gap_ns and g.ts - sender.gap_ns <= _REORDER_NS and end != g.seq and seq_le(sender.gap_start, g.seq):
+            if seq_le(end, sender.gap_end):
+                # It was not missing, only captured after its ACK.
+                if end == sender.gap_end:
+                    sender.gap_ns = 0
+                    sender.missing -= 1
+                if sender.has_tail and end == sender.tail:
+                    sender.has_tail = 0
+                    if fin:
+                        g.late = 1  # its ACK came before it
+                sender.gap_start = end
+                self._note_data(sender, g)
+                return False
         if not fin and g.payload <= 1 and ((g.seq + 1) & _M32) == sender.snd_nxt:
             # Keep-alive (RFC 9293 section 3.8.4) or zero-window probe.
             if g.payload and end == sender.tail:
@@ -1497,15 +1507,6 @@ class Tracker:
             sender.has_tail = 0
             if fin:
                 g.late = 1  # it had been sent before, or this is it
-        if sender.gap_ns and g.ts - sender.gap_ns <= _REORDER_NS and seq_le(sender.gap_start, g.seq):
-            if seq_le(end, sender.gap_end):
-                # It was not missing, only captured after its ACK.
-                if end == sender.gap_end:
-                    sender.gap_ns = 0
-                    sender.missing -= 1
-                sender.gap_start = end
-                self._note_data(sender, g)
-                return False
         if self._is_data_copy(sender, g, end):
             sender.duplicates += 1
             return True
@@ -1677,8 +1678,7 @@ class Tracker:
                 receiver.snd_nxt = g.ack
                 receiver.has_tail = 1
                 receiver.tail = g.ack
-        if not receiver.has_sent and sender.has_ack:
-            self._on_unseen(flow, sender, receiver, g)
+                self._on_unseen(flow, sender, receiver, g, ahead)
         self._acknowledge(sender, g)
         self._pass_holes(flow, receiver, g.ack)
         self._on_handshake_ack(flow, sender, receiver, g)
@@ -1734,21 +1734,24 @@ class Tracker:
             self._event(flow, sender, receiver, _EV_PROGRESS, g)
 
     @cython.cfunc
-    def _on_unseen(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.void:
-        """What an ACK tells of a peer of which nothing was captured: one byte more and then none is its FIN."""
-        grown: cython.uint = (g.ack - sender.ack_out) & _M32
-        if grown == 0 or grown >= _FAR:
-            return
+    def _on_unseen(self, flow: Flow, sender: End, receiver: End, g: Segment, ahead: cython.uint) -> cython.void:
+        """What the ACK of `ahead` bytes that were not captured tells: one, and none after it, is the peer's FIN."""
         if receiver.unseen_fin:
-            # Bytes after it: it was none.
-            receiver.unseen_fin = 0
-            self._withdraw(flow, receiver)
-            self._withdraw(flow, sender)
-        elif grown == 1 and g.payload == 0 and (sender.state == _ESTABLISHED or sender.state == _FIN_WAIT_1):
-            receiver.unseen_fin = 1
+            self._unpresume_fin(flow, sender, receiver)
+        elif ahead == 1 and g.payload == 0:
             if sender.state == _FIN_WAIT_1:
                 self._event(flow, receiver, sender, _EV_UNSEEN_ACK_OF_FIN, g)
+            elif sender.state != _ESTABLISHED and sender.state != _FIN_WAIT_2:
+                return
+            receiver.unseen_fin = 1
             self._event(flow, receiver, sender, _EV_UNSEEN_FIN, g)
+
+    @cython.cfunc
+    def _unpresume_fin(self, flow: Flow, sender: End, receiver: End) -> cython.void:
+        """Bytes of `receiver` after what was taken for its FIN, or in its place: it was none."""
+        receiver.unseen_fin = 0
+        self._withdraw(flow, receiver)
+        self._withdraw(flow, sender)
 
     @cython.cfunc
     def _presume_ack(self, flow: Flow) -> cython.void:

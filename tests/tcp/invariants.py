@@ -85,6 +85,10 @@ def _counters_add_up(packets: Sequence[Packet], facts: FlowFacts) -> None:
     ]
 
 
+#: what no packet says, but that a FIN was not sent again
+_BY_SILENCE = {line.reason for line in states.TRANSITIONS if line.event == states.EV_UNSEEN_ACK_OF_FIN}
+
+
 def _log_is_sound(packets: Sequence[Packet], facts: FlowFacts, at: int, *, ipv6: bool) -> None:
     row = facts.row(at)
     originator = (row["o_hi"], row["o_lo"], row["o_port"])
@@ -92,6 +96,8 @@ def _log_is_sound(packets: Sequence[Packet], facts: FlowFacts, at: int, *, ipv6:
     for side in (timeline.ORIGINATOR, timeline.RESPONDER):
         course = timeline.course(entries, side)
         assert [one.ts_ns for one in course] == sorted(one.ts_ns for one in course)
+        by_silence = [one for one in course if one.packet == 0]
+        assert all(states.REASONS[one.reason] in _BY_SILENCE for one in by_silence)
         numbers = [one.packet for one in course if one.packet]
         assert numbers == sorted(numbers)
         before = states.CLOSED
