@@ -45,7 +45,8 @@ class Difference:
 @cache
 def explained() -> tuple[Difference, ...]:
     """The lines of the table, in order. Raises ValueError where a line has not seven cells."""
-    lines = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    captures, _, _ = TABLE.read_text(encoding="utf-8").partition("\n## ")  # what follows speaks of no capture here
+    lines = [line for line in captures.splitlines() if line.startswith("| ")]
     rows = [[cell.strip().strip("`") for cell in line.strip().strip("|").split("|")] for line in lines]
     found = [row for row in rows if row[0] != "capture" and not set(row[0]) <= {"-", " "}]
     for row in found:
