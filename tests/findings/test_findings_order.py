@@ -24,6 +24,7 @@ def shuffled(facts: FlowFacts, seed: int) -> FlowFacts:
         other.history.append(facts.history[row])
         other.icmp_sender.append(facts.icmp_sender[row])
         other.transitions.append(facts.transitions[row])
+    other.late, other.foreign = facts.late, facts.foreign
     other.count = facts.count
     return other
 
