@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow
 
+    from analyzer.charts import Charts
     from analyzer.flow import Flow
     from analyzer.report.display import ShownFinding
     from analyzer.sockets import Socket
@@ -237,6 +238,13 @@ class Analysis:
 
         with open(path, "w", encoding="utf-8", newline="") as out:
             page.write(out, self)
+
+    @property
+    def charts(self) -> Charts:
+        """Pictures of it. Needs the extra `notebook`."""
+        from analyzer.charts import Charts
+
+        return Charts(self)
 
     def __repr__(self) -> str:
         from analyzer.report.display import overview_text

@@ -15,7 +15,7 @@ ROWS = (
     {"capture", "wire"},
     {"tcp", "flows"},  # one row: the facts are what they meet in
     {"against", "bulk", "dataframes", "expression", "findings", "listeners", "selection", "sockets"},
-    {"analysis", "dataset", "engine", "flow", "jobs", "ladder", "pictures", "report", "rereading"},
+    {"analysis", "charts", "dataset", "engine", "flow", "jobs", "ladder", "pictures", "report", "rereading"},
     {"live"},
     {"cli"},
     {"__init__", "__main__"},
@@ -24,6 +24,7 @@ ROWS = (
 STRANGERS = ({"capture", "wire"}, {"tcp", "capture"}, {"tcp", "wire"}, {"flows", "capture"}, {"flows", "wire"})
 #: libraries whose import costs more than starting Python
 HEAVY = {
+    "altair",
     "dask",
     "distributed",
     "dpkt",
@@ -36,10 +37,11 @@ HEAVY = {
     "rich",
     "scapy",
     "shtab",
+    "vl_convert",
     "zstandard",
 }
 #: modules that only a function imports, and that exist for the sake of such a library
-HEAVY_HOMES = {"bulk.py", "dataframes.py", "page_pictures.py", "parquet.py", "pictures.py"}
+HEAVY_HOMES = {"bulk.py", "charts.py", "dataframes.py", "page_pictures.py", "parquet.py", "pictures.py"}
 
 PACKAGE = Path(str(importlib.util.find_spec("analyzer").origin)).parent  # type: ignore[union-attr]
 MODULES = sorted(PACKAGE.rglob("*.py"))

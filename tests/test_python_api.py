@@ -339,6 +339,11 @@ def test_a_ladder_draws_every_segment(path: Path) -> None:
     assert told.count("Packet ") == len(ladder)
 
 
+def test_the_picture_in_readme_is_what_readme_draws(incident) -> None:
+    picture = (PCAPS.parent / "docs" / "broken_handshake.svg").read_text(encoding="utf-8")
+    assert picture == incident.flow(190).ladder().svg()
+
+
 def test_a_long_ladder_says_what_it_left_out(tmp_path: Path) -> None:
     frames = tiny_pcap.graceful()
     data = [(1 + number, tiny_pcap.segment("P.", 102, 501, payload=b"y")) for number in range(100)]

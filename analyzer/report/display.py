@@ -93,7 +93,7 @@ def overview_html(analysis: Analysis) -> str:
         f"{_bar(lists.handshake)}"
         f"<div>Handshakes: {html(counted(lists.handshake))}</div><div>Closes: {html(counted(lists.close))}</div>{wrong}"
         f'<div style="{_FAINT};margin-top:8px">.flows .findings .incomplete_handshakes .half_closed'
-        " .synack_retransmissions .states() .timeline() .flow(n)</div></div>"
+        " .synack_retransmissions .states() .timeline() .flow(n) .charts</div></div>"
     )
 
 

@@ -1,0 +1,89 @@
+"""Charts for a notebook: what they show is what the capture holds, and they ask nobody for anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny_pcap
+from pcaps_cases import PCAPS
+
+import analyzer
+from analyzer import pictures
+
+pytest.importorskip("altair", reason="altair is not installed")
+pytest.importorskip("vl_convert", reason="vl-convert is not installed")
+
+ALL = ("states", "answer_times", "answer_times_by_listener", "repetitions", "failures", "half_closed")
+
+
+@pytest.fixture(scope="module")
+def incident() -> analyzer.Analysis:
+    return analyzer.read(PCAPS / "incident")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_picture_shows_itself_as_svg_and_as_vega_lite(incident, name: str) -> None:
+    picture = getattr(incident.charts, name)()
+    shown = picture._repr_mimebundle_()
+    assert shown["image/svg+xml"].startswith("<svg")
+    assert "https://" not in shown["image/svg+xml"].replace("http://www.w3.org", "")
+    assert "application/vnd.vegalite.v5+json" in shown
+    assert len(picture.data)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_capture_without_anything_to_show_has_empty_pictures(tmp_path: Path, name: str) -> None:
+    capture = analyzer.read(tiny_pcap.write(tmp_path / "a.pcap", (0, tiny_pcap.udp())))
+    assert getattr(capture.charts, name)().svg().startswith("<svg")
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png", "html", "json"])
+def test_a_picture_can_be_saved(incident, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    incident.charts.failures().save(path)
+    assert path.stat().st_size > 1000
+    if suffix == "html":
+        assert "<script src=" not in path.read_text(encoding="utf-8")  # it opens offline
+
+
+def test_who_fails_to_whom_counts_handshakes(incident) -> None:
+    failed = pictures.failures(incident).set_index(["client", "listener"])
+    assert failed.loc[("198.51.100.20", "192.0.2.50:6379")].tolist() == [22, 22]
+    assert failed["failed"].sum() == len(incident.incomplete_handshakes)
+
+
+def test_beyond_so_many_clients_the_rest_is_one_row(incident) -> None:
+    failed = pictures.failures(incident, clients=3, listeners=1)
+    assert len(set(failed["client"])) == 4
+    assert failed["failed"].sum() == len(incident.incomplete_handshakes)
+
+
+def test_repetitions_are_counted_from_the_first_transmission(tmp_path: Path) -> None:
+    capture = analyzer.read(tiny_pcap.write(tmp_path / "a.pcap", *tiny_pcap.half_open()))
+    again = pictures.repetitions(capture)
+    assert again["sent"].tolist() == ["SYN+ACK", "SYN+ACK"]
+    assert again["attempt"].tolist() == [1, 2]
+    assert again["seconds"].tolist() == pytest.approx([1.0, 3.0])
+
+
+def test_answer_times_are_those_of_the_packets(tmp_path: Path) -> None:
+    capture = analyzer.read(tiny_pcap.write(tmp_path / "a.pcap", *tiny_pcap.graceful(start=2.0)))
+    times = pictures.answer_times(capture)
+    assert times["ms"].tolist() == pytest.approx([10.0])
+    assert times["listener"].tolist() == [f"{tiny_pcap.SERVER}:80"]
+
+
+def test_half_closed_spans_end_with_the_capture(incident) -> None:
+    spans = pictures.half_closed(incident)
+    end = (incident.table.end_ns - incident.result.capture.first_ns) / 1e9
+    assert spans["end"].tolist() == pytest.approx([end] * len(spans))
+    assert spans["lasted"].is_monotonic_decreasing
+    assert set(spans["waits_for"]) == {"responder"}
+
+
+def test_states_over_time_are_those_of_the_timeline(incident) -> None:
+    counts = pictures.state_counts(incident, "198.51.100.20", instants=20)
+    standing = incident.states(host="198.51.100.20")
+    last = counts[counts["time"] == counts["time"].max()].set_index("state")["count"]
+    assert last["CLOSE_WAIT"] == (standing["state"] == "CLOSE_WAIT").sum()
