@@ -20,7 +20,6 @@ import http.client
 import json
 import os
 import re
-import resource
 import signal
 import struct
 import subprocess
@@ -99,13 +98,12 @@ def measured(
     with tempfile.TemporaryFile() as said:
         capture = wire.start(wire.near, "nice", *words, stdout=said, stderr=said)
         time.sleep(2.5)
-        sender = replay(wire, number, trace, f"--pps={rate}", f"--duration={seconds}")
-        sent, reached = sent_by(sender)
-        between = resource.getrusage(resource.RUSAGE_CHILDREN)
+        before = processor_seconds(capture.pid)
+        sent, reached = sent_by(replay(wire, number, trace, f"--pps={rate}", f"--duration={seconds}"))
         time.sleep(1.0)
+        cpu = processor_seconds(capture.pid) - before
         capture.send_signal(signal.SIGINT)
         capture.wait()
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         said.seek(0)
         text = said.read().decode()
     if "tcpdump" in words:
@@ -114,8 +112,13 @@ def measured(
     else:
         summary = json.loads(text.splitlines()[-1])
         got, lost = summary["capture"]["packets"], summary["capture"]["dropped_by_kernel"]
-    cpu = after.ru_utime + after.ru_stime - between.ru_utime - between.ru_stime
     return {"sent": sent, "rate": reached, "got": got, "lost": lost, "cpu": cpu}
+
+
+def processor_seconds(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def rates(seconds: int, wanted: list[int]) -> None:

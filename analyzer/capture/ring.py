@@ -21,7 +21,7 @@ from analyzer.errors import CaptureError
 
 ANY = "any"
 MAX_SNAPLEN = 262_144  # tcpdump's default: more than any frame holds
-BLOCK_BYTES = 1 << 20  # a block is decoded at once: large enough to make its cost vanish, small enough for the cache
+BLOCK_BYTES = 1 << 18  # one is given up every 50 ms, full or not: so many that a reader may be late by seconds
 RING_MIB = 32  # what may pile up while findings are made: 200,000 small packets
 RETIRE_MS = 50  # the kernel gives a block that is not full after this long: how late the view may be
 LOOK_AGAIN_S = 0.5  # for an interface that went away
@@ -34,6 +34,8 @@ _MR_PROMISC = 1
 _ETH_P_ALL = 3
 _STATUS = 8  # offset of block_status in a block
 _USER = 1  # TP_STATUS_USER: the block is ours
+_MIB = 1 << 20
+_LEAST_BLOCKS = 8  # below this, capturing is no use
 _FRAME_SIZE = 2048  # only has to divide the block: TPACKET_V3 packs frames of any size
 
 _ETHERNET, _RAW_IP, _SLL2 = 1, 101, 276
@@ -113,7 +115,7 @@ class Ring:
             )
         sock.setsockopt(_SOL_PACKET, _VERSION, _TPACKET_V3)
         bpf.attach(sock, program)
-        self._blocks = max(ring_mib, 2)
+        self._blocks = ring_mib * _MIB // BLOCK_BYTES
         while True:
             frames = self._blocks * BLOCK_BYTES // _FRAME_SIZE
             request = struct.pack("7I", BLOCK_BYTES, self._blocks, _FRAME_SIZE, frames, RETIRE_MS, 0, 0)
@@ -121,10 +123,12 @@ class Ring:
                 sock.setsockopt(_SOL_PACKET, _RX_RING, request)
                 break
             except OSError as error:
-                if self._blocks <= 2:
+                if self._blocks <= _LEAST_BLOCKS:
                     raise CaptureError(f"{self.interface}: no memory for a ring: {error.strerror}") from None
                 self._blocks //= 2
-                self.notes.append(f"no memory for a ring of that size: {self._blocks} MiB are used")
+                self.notes.append(
+                    f"no memory for a ring of that size: {self._blocks * BLOCK_BYTES // _MIB} MiB are used"
+                )
         self._memory: Any = mmap.mmap(sock.fileno(), self._blocks * BLOCK_BYTES)
         if self._promiscuous:
             self._join(number)
@@ -180,7 +184,7 @@ class Ring:
         missed = _missed(self.interface)
         began = self._interface_drops
         lost = None if missed is None or began is None else max(missed - began, 0)
-        return Counters(self._received, self._dropped, lost, self._used())
+        return Counters(self._received, self._dropped, lost, self.ring_used())
 
     def close(self) -> None:
         """Give ring and socket back."""
@@ -193,7 +197,8 @@ class Ring:
     def _status(self, block: int) -> int:
         return int(struct.unpack_from("I", self._memory, block * BLOCK_BYTES + _STATUS)[0])
 
-    def _used(self) -> float:
+    def ring_used(self) -> float:
+        """How much of the ring waits to be read, 0 to 1."""
         return sum(self._status(block) & _USER for block in range(self._blocks)) / self._blocks
 
     def _failed(self, seconds: float) -> None:

@@ -16,8 +16,8 @@ from analyzer.flows.columns import record
 from analyzer.flows.table import FlowTable
 
 ABSENT_LOOKS = 2  # a finding at its threshold comes and goes: it has ended when two looks in a row do not show it
-MAX_FLOW_EVENTS = 500  # flows named a look: a flood ends hundreds of thousands badly a second; the rest is counted
-MAX_REMEMBERED = 1_000_000  # flows already told of; beyond it the oldest numbers are forgotten
+MAX_FLOW_EVENTS = 200  # flows named a look: a flood ends hundreds of thousands badly a second; the rest is counted
+MAX_REMEMBERED = 131_072  # flows already told of: three looks' worth; beyond it the oldest numbers are forgotten
 
 _WAITS = frozenset(("unanswered", "half_open", "ack_ignored"))  # bad only once nobody waits any more
 _BAD_CLOSES = frozenset(("reset", "fin_unacked", "last_ack_missing"))

@@ -21,6 +21,9 @@ HISTORY = 300  # pulses remembered: five minutes at one a second
 REST = 3.0  # a look may take a quarter of the time
 FULL_RING = 0.25  # where so much waits to be read, looks wait …
 MOST_WAIT_S = 10.0  # … but not for ever
+FILLING = 0.05  # so much of the ring is more than a reader leaves who gets the interpreter when he wants it
+PAUSE_S = 0.02
+MOST_PAUSE_S = 1.0  # of a look, at each of its steps, for the ring to be read
 COLLECT_S = 60.0  # looks leave cycles behind; tracking leaves none, and automatic collection would cost it dearly
 
 
@@ -46,29 +49,39 @@ class Following:
         self._collected = time.monotonic()
 
     def step(self, *, last: bool = False) -> list[dict[str, Any]]:
-        """Take a pulse, and a look if one is due; what has changed, as events. `last`: look in any case."""
+        """A pulse, and a look if one is due; what has changed, as events. `last`: look in any case."""
+        return self.pulse() + (self.take_look() if last or self.is_due() else [])
+
+    def pulse(self) -> list[dict[str, Any]]:
+        """Take the counters; notes that are new, as events."""
         pulse = self.watch.ask(moment.pulse)
         self.pulses.append(pulse)
         events: list[dict[str, Any]] = [
             {"event": "note", "at_ns": pulse.at_ns, "text": text} for text in pulse.notes[self._notes :]
         ]
         self._notes = len(pulse.notes)
-        now = time.monotonic()
-        busy = pulse.ring_used > FULL_RING and now < self._due + MOST_WAIT_S
-        if last or (now >= self._due and not busy):
-            events.extend(self._look())
         return events
 
-    def _look(self) -> list[dict[str, Any]]:
+    def is_due(self) -> bool:
+        """Whether it is time for another look: the last one is paid for, and the ring is not filling up."""
+        now = time.monotonic()
+        busy = bool(self.pulses) and self.pulses[-1].ring_used > FULL_RING and now < self._due + MOST_WAIT_S
+        return now >= self._due and not busy
+
+    def take_look(self) -> list[dict[str, Any]]:
+        """See all flows as they stand; what has changed, as events."""
         began = time.thread_time()
         given = self.watch.ask(moment.taken)
+        self._let_read()
         look = moment.look(given, self.hosts, self._timers)
         self.look = look
         self.states.append((look.at_ns, look.states))
         events: list[dict[str, Any]] = []
+        self._let_read()
         for change in self.findings.look(look.analysis.found, look.at_ns):
             self.past.append(change)
             events.append(finding_event(change))
+        self._let_read()
         rows, others = self._endings.look(look.analysis.table)
         events.extend(changes.told_flows(look.analysis.table, rows))
         if self.own is not None:
@@ -80,6 +93,12 @@ class Following:
             self._collected = time.monotonic()
         self._due = time.monotonic() + REST * (time.thread_time() - began)
         return events
+
+    def _let_read(self) -> None:
+        """Sleep while packets pile up: reading them comes first."""
+        end = time.monotonic() + MOST_PAUSE_S
+        while self.watch.running and self.watch.ring_used() > FILLING and time.monotonic() < end:
+            time.sleep(PAUSE_S)
 
 
 def finding_event(change: changes.Change) -> dict[str, Any]:

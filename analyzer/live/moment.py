@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SECOND_NS = 1_000_000_000
 WINDOW_NS = 60 * SECOND_NS  # findings speak of flows that live, or of which a packet came within this time
-LOOK_FLOWS = 40_000  # flows that findings are made of: a second of the interpreter, which the capture needs as well
+LOOK_FLOWS = 20_000  # flows that findings are made of: half a second of the interpreter, which the capture needs too
 NEWEST = 64  # flows of each kind that a look has ready to show
 WORST = 32  # listeners
 

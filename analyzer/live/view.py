@@ -15,7 +15,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,7 +48,7 @@ KEYS = {
     b"\b": "backspace",
 }
 REDRAW_S = 1.0  # the clock moves, packets or not
-SWITCH_S = 0.002  # the threads' turns: shorter than the usual 5 ms, so that a key does not wait for three of them
+LEAST_REST_S = 0.01  # between two rounds of a thread that takes longer than its interval
 MAX_FILTER = 60
 _MOVES = {"up": -1, "k": -1, "down": 1, "j": 1}
 _SIDEWAYS = 20
@@ -60,13 +60,10 @@ def show(watch: Watch, following: Following, interval: float, title: str) -> Non
     Raises what went wrong in the capture or in looking at it.
     """
     view = _View(watch, following, interval, title)
-    switch = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_S)
     try:
         with _terminal() as wake:
             view.run(wake)
     finally:
-        sys.setswitchinterval(switch)
         view.close()
 
 
@@ -104,16 +101,21 @@ class _View:
         self._interval = interval
         self._console = Console(highlight=False, soft_wrap=False)
         self._latest = Shown(None, (), (), (), (), {}, ())
+        self._lock = threading.Lock()  # two threads bring what there is to show
         self._place = Place(self._latest, title)
         self._failed: BaseException | None = None
         self._ending = threading.Event()
         self._news, self._tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._looker = threading.Thread(target=self._look, name="handshake-look", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._repeat, args=(what,), name=f"handshake-{what.__name__}", daemon=True)
+            for what in (self._pulse, self._look)
+        ]
         self._opened: packets.Ends | None = None
 
     def run(self, wake: int) -> None:
         """Until `q`, or the end of the capture."""
-        self._looker.start()
+        for thread in self._threads:
+            thread.start()
         keyboard = [sys.stdin.fileno()] if sys.stdin.isatty() else []
         waiting = [*keyboard, wake, self._news]
         with self._console.screen(hide_cursor=True) as drawing:
@@ -135,31 +137,52 @@ class _View:
 
     def close(self) -> None:
         self._ending.set()
-        if self._looker.is_alive():
-            self._looker.join()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
 
-    def _look(self) -> None:
-        """The thread that looks; what goes wrong in it is raised by `run`."""
+    def _repeat(self, what: Callable[[], object]) -> None:
+        """A thread that does `what` every interval; what goes wrong in it is raised by `run`."""
         try:
             while not self._ending.is_set():
                 began = time.monotonic()
-                self._following.step()
-                seen = self._following
-                own = seen.own
-                self._latest = Shown(
-                    seen.look,
-                    tuple(seen.pulses),
-                    tuple(seen.states),
-                    tuple(seen.findings.present),
-                    tuple(seen.past),
-                    dict(own.owners) if own else {},
-                    tuple(one.text() for one in own.differences) if own else (),
-                )
-                os.write(self._tell, b"\0")
-                self._ending.wait(max(self._interval - (time.monotonic() - began), 0.01))
+                what()
+                self._news_is_there()
+                self._ending.wait(max(self._interval - (time.monotonic() - began), LEAST_REST_S))
         except BaseException as error:
             self._failed = error
+            self._news_is_there()
+
+    def _news_is_there(self) -> None:
+        try:
             os.write(self._tell, b"\0")
+        except BlockingIOError:
+            pass  # it is known already
+
+    def _pulse(self) -> None:
+        """The counters: quick, whatever a look is about."""
+        self._following.pulse()
+        self._show(pulses=tuple(self._following.pulses))
+
+    def _look(self) -> None:
+        """Everything else, where it is due."""
+        following = self._following
+        if not following.is_due():
+            return
+        following.take_look()
+        own = following.own
+        self._show(
+            look=following.look,
+            states=tuple(following.states),
+            findings=tuple(following.findings.present),
+            past=tuple(following.past),
+            owners=dict(own.owners) if own else {},
+            differences=tuple(one.text() for one in own.differences) if own else (),
+        )
+
+    def _show(self, **seen: Any) -> None:
+        with self._lock:
+            self._latest = self._latest._replace(**seen)
 
     def _draw(self, drawing: Any) -> None:
         from rich.console import Group

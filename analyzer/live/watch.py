@@ -54,6 +54,7 @@ class LiveSource(Protocol):
     def wait(self, seconds: float, wake: int | None = None) -> bool: ...
     def take(self) -> FrameBatch | None: ...
     def counters(self) -> Counters: ...
+    def ring_used(self) -> float: ...
     def close(self) -> None: ...
 
 
@@ -142,6 +143,11 @@ class Watch:
             self._questions.append((question, answer))
         self._wake()
         return answer.result()
+
+    def ring_used(self) -> float:
+        """How much of the ring waits to be read, 0 to 1; for any thread."""
+        with self._door:
+            return 0.0 if self._ended.is_set() else self.source.ring_used()
 
     def _wake(self) -> None:
         try:

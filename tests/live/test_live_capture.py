@@ -57,14 +57,22 @@ def syns(first: int, stop: int) -> list[bytes]:
     return [tiny_pcap.segment("S", 1, port=40_000 + port) for port in range(first, stop)]
 
 
+def facts_of(analysis: Analysis) -> tuple[int, list[tuple[object, ...]]]:
+    """All that is known of every flow, from which its columns are made, and the moment that it is judged at."""
+    facts = analysis.result.facts
+    rows = [
+        (facts.row(at), facts.history[at], facts.icmp_sender[at], facts.transitions[at]) for at in range(facts.count)
+    ]
+    return analysis.result.end_ns, sorted(rows, key=lambda row: row[0]["number"])
+
+
 @pytest.mark.parametrize("speed", ["real", "top"])
 def test_live_says_what_report_says_of_its_file(wire: Wire, tmp_path: Path, speed: str) -> None:
     """Flow by flow, for every capture, all replayed at once over cables of their own."""
     sniffers = {}
     with ExitStack() as stack:
         replays = []
-        for capture in CAPTURES:
-            number = wire.cable()
+        for number, capture in zip(wire.cables(len(CAPTURES)), CAPTURES, strict=True):
             file = tmp_path / f"{capture.stem}.pcapng"
             sniffers[capture] = (stack.enter_context(sniffing(wire, f"n{number}", write=file)), file)
             options = ("-t",) if speed == "top" else LONG.get(capture.stem, ())
@@ -73,9 +81,10 @@ def test_live_says_what_report_says_of_its_file(wire: Wire, tmp_path: Path, spee
             finish(replay)
     for capture, (sniffer, file) in sniffers.items():
         written = analyzer.read(file)
-        assert len(written.flows) > 0, capture
-        assert sniffer.analysis().flows.equals(written.flows), capture
-        assert sniffer.analysis().report()["findings"] == written.report()["findings"], capture
+        ours, theirs = sniffer.analysis(), written
+        assert ours.result.facts.count > 0, capture
+        assert facts_of(ours) == facts_of(theirs), capture
+        assert ours.report()["findings"] == theirs.report()["findings"], capture
         assert written.capture["packets"] == written.capture["received"] == sniffer.packets
         assert written.capture["dropped_by_kernel"] == 0
 
@@ -179,7 +188,7 @@ def test_files_take_turns_and_read_as_one(wire: Wire, tmp_path: Path) -> None:
     assert len(files) > 3
     assert all(file.stat().st_size <= 20 << 10 for file in files)
     together = analyzer.read(files)
-    assert together.capture["packets"] == together.capture["received"] == 900
+    assert together.capture["packets"] == 900 <= together.capture["received"]
     assert len(together.flows) > 800
     assert f'"files": ["{files[0]}"' in said.read_text().splitlines()[-1]
 

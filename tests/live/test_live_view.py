@@ -41,8 +41,8 @@ def running(wire: Wire, folder: Path) -> Iterator[Terminal]:
     number = wire.cable()
     with terminal(f"handshake{os.getpid()}", str(folder)) as made:
         begin(wire, made, f"n{number}")
-        finish(wire.replay(number, INCIDENT, "-t"))
-        made.until(lambda text: "accept queue overflows" in text or "its accept qu" in text)
+        finish(wire.replay(number, INCIDENT, "-x", "15"))  # faster, repeats would fall into one round trip
+        made.until(lambda text: "ignores finished handshakes" in text)
         yield made
 
 
@@ -65,8 +65,8 @@ def whole(text: str) -> bool:
 
 def chosen(text: str) -> str:
     """The first cell of the line that the cursor is on."""
-    (line,) = [line for line in text.splitlines() if line.startswith("▶")]
-    return line.split()[1]
+    lines = [line for line in text.splitlines() if line.startswith("▶")]
+    return lines[0].split()[1] if len(lines) == 1 else ""  # two: in the middle of being drawn
 
 
 def test_at_a_glance(view: Terminal) -> None:
@@ -101,7 +101,7 @@ def test_moving_sorting_and_turning_round(view: Terminal) -> None:
     first = chosen(view.until(lambda text: "verdict" in lines_of(text)[0]))
     for key, back in (("Down", "Up"), ("j", "k"), ("PageDown", "PageUp"), ("End", "Home")):
         view.keys(key)
-        view.until(lambda text: chosen(text) != first)
+        view.until(lambda text: chosen(text) not in ("", first))
         view.keys(back)
         view.until(lambda text: chosen(text) == first)
     view.keys("s")

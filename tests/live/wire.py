@@ -28,6 +28,7 @@ class Wire:
 
     def __init__(self) -> None:
         number = os.getpid()
+        self._lent: list[int] = []
         self.far = Host(f"far{number}")
         self.near = Host(f"near{number}")
         for host in (self.far, self.near):
@@ -42,6 +43,12 @@ class Wire:
         for host, device in ((self.far, far), (self.near, near)):
             host.run("ip", "link", "set", device, "mtu", "65535", "up")
         return number
+
+    def cables(self, count: int) -> list[int]:
+        """So many cables, those of the call before first."""
+        while len(self._lent) < count:
+            self._lent.append(self.cable())
+        return self._lent[:count]
 
     def addressed(self) -> tuple[int, str, str]:
         """Another cable with addresses: its number, the far one and the near one."""
