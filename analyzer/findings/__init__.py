@@ -35,7 +35,8 @@ def _doubted(finding: Finding, cause: Cause, index: Index) -> Finding:
     doubts = [index.doubts[kind] for kind in cause.weakened_by if kind in index.doubts]
     if not doubts:
         return finding
+    doubt = f"less sure than it looks, because of the capture: {'; '.join(doubts)}"
+    # The examples stay last.
     return finding._replace(
-        confidence=lowered(finding.confidence),
-        evidence=[*finding.evidence, f"less sure than it looks, because of the capture: {'; '.join(doubts)}"],
+        confidence=lowered(finding.confidence), evidence=[*finding.evidence[:-1], doubt, *finding.evidence[-1:]]
     )

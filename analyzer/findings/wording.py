@@ -61,13 +61,18 @@ def many(count: int, one: str, more: str | None = None) -> str:
 def names(values: Iterable[str]) -> str:
     """The first few of several names, and how many more there are."""
     listed = list(values)
-    text = ", ".join(listed[:MAX_NAMED])
-    return text if len(listed) <= MAX_NAMED else f"{text} and {len(listed) - MAX_NAMED:,} more"
+    return _first(listed[:MAX_NAMED], len(listed))
 
 
 def hosts(addresses: Iterable[Host]) -> str:
-    """Several addresses."""
-    return names(host(address) for address in dict.fromkeys(addresses))
+    """Several addresses; a flood has a million, of which few are written out."""
+    unique = list(dict.fromkeys(addresses))
+    return _first([host(address) for address in unique[:MAX_NAMED]], len(unique))
+
+
+def _first(listed: Sequence[str], count: int) -> str:
+    text = ", ".join(listed)
+    return text if count <= len(listed) else f"{text} and {count - len(listed):,} more"
 
 
 def flow(index: Index, row: int) -> str:

@@ -13,7 +13,7 @@ from analyzer.segments import ACK, FIN, HAS_IP_ID, HAS_TIMESTAMP, PSH, RST, SYN,
 from analyzer.tcp.tracker import Tracker
 
 START_NS = 1_700_000_000 * 10**9
-LARGEST = 20_000  # segments of a test capture
+LARGEST = 50_000  # segments of a test capture
 
 
 def halves(address: str) -> tuple[int, int]:
@@ -64,8 +64,8 @@ class Connection:
         self._send(at, False, FIN | ACK, self.server_next - again)
         self.server_next += not again
 
-    def s_refuse(self, at: float) -> None:
-        self._send(at, False, RST | ACK, 0)
+    def s_refuse(self, at: float, **fields: int) -> None:
+        self._send(at, False, RST | ACK, 0, **fields)
 
     def s_rst(self, at: float, *, with_ack: bool = False, **fields: int) -> None:
         self._send(at, False, RST | ACK if with_ack else RST, self.server_next, **fields)

@@ -157,6 +157,16 @@ def test_refused(capture):
     assert (one.severity, one.count, one.flows) == ("warning", 2, [0, 1])
 
 
+@pytest.mark.parametrize(("ttl", "told"), [(60, True), (64, False), (255, False)])
+def test_a_refusal_from_another_distance_is_a_device_in_between(capture, ttl, told):
+    capture.connection(service=22).serve()
+    one = capture.connection()
+    one.c_syn(1)
+    one.s_refuse(1.01, ttl=ttl)
+    evidence = only(capture.find(), "refused").evidence
+    assert any("a device in between rejects" in line for line in evidence) is told
+
+
 # Half open
 
 
@@ -364,6 +374,21 @@ def test_time_wait_on_the_client_is_counted_by_ports(capture):
     assert (one.severity, one.count) == ("info", 600)
     assert "10.0.0.1 holds 600 ports to 10.0.0.2:80" in one.summary
     assert capture.find(end=90) == []  # a minute later they are gone
+
+
+def test_a_client_that_runs_out_of_ports_is_warned(capture):
+    """15,000 of the 28,232 ports that Linux has for one address and port, all in TIME_WAIT."""
+    for number in range(15_000):
+        one = capture.connection()
+        one.ends = (one.ends[0], 32_768 + number, one.ends[2], one.ends[3])
+        at = number / 1000
+        one.client_next, one.server_next = 1001 + number, 900_001 + number
+        one.c_fin(at)
+        one.s_fin(at + 0.001)
+        one.c_ack(at + 0.002)
+    found = only(capture.find(end=20), "time_wait_pile")
+    assert (found.severity, found.count) == ("warning", 15_000)
+    assert any("15,000 of the 28,232 local ports" in line for line in found.evidence)
 
 
 # The capture itself

@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analyzer.findings import wording
+from analyzer.findings.causes.middlebox_reset import distance
 from analyzer.findings.finding import Cause, Finding
-from analyzer.findings.index import Index
+from analyzer.findings.index import Host, Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make, places
+from analyzer.flows import facts as f
 
 
 def look(index: Index) -> Iterator[Finding]:
     """One finding a listener; those beyond the first few share one."""
+    distances = _distances(index) if index.refused else {}
     for key, rows, others in places(index.by_listener(index.free(index.refused))):
         evidence = [f"a RST answered the SYN of {wording.hosts(index.originator(row) for row in rows)}"]
+        elsewhere = [row for row in rows if _from_elsewhere(index, row, distances)]
+        if elsewhere:
+            evidence.append(
+                f"{len(elsewhere):,} of the RSTs came from another distance (time to live) than all else of the host:"
+                " a device in between rejects in its name"
+            )
         if key is None:
             summary = f"{wording.many(others, 'other listener')} refuse connections: nothing listens there"
             evidence.append(f"at {wording.names(dict.fromkeys(wording.target(index, row) for row in rows))}")
@@ -40,6 +49,23 @@ def look(index: Index) -> Iterator[Finding]:
                 "a firewall that rejects with a TCP reset looks the same",
             ),
         )
+
+
+def _distances(index: Index) -> dict[Host, set[int]]:
+    """How many hops away the hosts are that refused something, by what else they sent as responders."""
+    refusing = {index.responder(row) for row in index.refused}
+    found: dict[Host, set[int]] = {}
+    column = index.table.facts.column
+    for high, low, ttl, synacks in zip(*map(column, ("r_hi", "r_lo", "r_ttl", "r_synacks")), strict=True):
+        if synacks and (high, low) in refusing and f.ttls(ttl)[0]:
+            found.setdefault((high, low), set()).add(distance(f.ttls(ttl)[0]))
+    return found
+
+
+def _from_elsewhere(index: Index, row: int, distances: dict[Host, set[int]]) -> bool:
+    """Whether the RST came from a distance from which nothing else of the host did."""
+    known, ttl = distances.get(index.responder(row), set()), f.ttls(index.fact(row, "r_ttl"))[1]
+    return bool(known and ttl) and distance(ttl) not in known
 
 
 CAUSE = Cause(
