@@ -4,6 +4,7 @@
     ├── CaptureError                 a capture cannot be opened or is not one
     │   ├── NotACaptureError         the bytes are something else; the message names it
     │   └── MissingReaderError       the format is read by a library that is not installed
+    ├── ClusterError                 workers cannot be reached, or do not get the work done
     ├── OutputError                  a result cannot be written where it was asked for
     └── UsageError                   exit status 2: the words of the call are off
 
@@ -27,6 +28,10 @@ class NotACaptureError(CaptureError):
 
 class MissingReaderError(CaptureError):
     """The file needs a library that is not installed; the message names it."""
+
+
+class ClusterError(AnalyzerError):
+    """Workers cannot be reached, or do not get the work done."""
 
 
 class OutputError(AnalyzerError):

@@ -96,6 +96,15 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         hosts.add_argument(option, dest=field, type=_retries, metavar="N", help=what)
 
 
+def add_scheduler(parser: argparse.ArgumentParser) -> None:
+    """--scheduler."""
+    parser.add_argument(
+        "--scheduler",
+        metavar="WHERE",
+        help="let the workers of a Dask cluster do it, for a data set: tcp://HOST:PORT, or `local` for all cores here",
+    )
+
+
 _TIMERS = (
     ("--time-wait", "time_wait_ns", "how long TIME_WAIT lasts (default 60 s)"),
     ("--syn-timeout", "first_syn_ns", "when a SYN or SYN+ACK is first sent again (default 1 s)"),

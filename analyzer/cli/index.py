@@ -27,6 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--by-vlan", action="store_true", help="keep VLANs apart, for commands with --by-vlan")
     parser.add_argument("--by-tunnel", action="store_true", help="keep tunnels apart, for commands with --by-tunnel")
+    arguments.add_scheduler(parser)
     parser.add_argument("--json", action="store_true", help="what was done as one JSON document, for programs")
 
 
@@ -56,7 +57,13 @@ def run(args: argparse.Namespace) -> int:
     todo = indexing.missing(store, captures)
     done = []
     with progress("indexing") as tell:
-        for one in indexing.index(store, settings, todo, tell):
+        if args.scheduler is None:
+            work = indexing.index(store, settings, todo, tell)
+        else:
+            from analyzer.dataset import cluster
+
+            work = cluster.index(args.scheduler, store, settings, todo, tell)
+        for one in work:
             if one.error and not one.passed:
                 note(f"left out: {one.error}")
             done.append(one)

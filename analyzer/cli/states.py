@@ -54,6 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     arguments.add_narrowing(parser, host=False)
     arguments.add_engine(parser)
     arguments.add_jobs(parser)
+    arguments.add_scheduler(parser)
 
 
 def run(args: argparse.Namespace) -> int:

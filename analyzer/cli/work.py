@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING
 from analyzer.cli import arguments
 from analyzer.cli.output import check_output
 from analyzer.cli.progress import progress
+from analyzer.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from analyzer.analysis import Analysis
+    from analyzer.engine import Options, Result
     from analyzer.rereading import Again
+
+    Progress = Callable[[int, int | None], None]
 
 
 def note(text: str) -> None:
@@ -41,8 +47,12 @@ def analyze(
         parse(selection.where)
     check_output(args.output, args.captures)
     options = arguments.options_of(args, keep_transitions=keep_transitions)
+    scheduler = getattr(args, "scheduler", None)
     with progress("reading") as tell:
-        result = run(args.captures if again is None else again.sources(), options, progress=tell)
+        if scheduler is None:
+            result = run(args.captures if again is None else again.sources(), options, progress=tell)
+        else:
+            result = _on_cluster(args.captures, options, scheduler, tell)
     if say_damage:
         for file in result.capture.files:
             if file.truncated:
@@ -52,3 +62,14 @@ def analyze(
             note(f"{evicted:,} flows left early at the bound of flows held at once (--max-flows)")
     timers = arguments.timers_of(args)
     return Analysis(result, timers=timers, selection=selection, again=again, options=options)
+
+
+def _on_cluster(captures: Sequence[str], options: Options, scheduler: str, tell: Progress | None) -> Result:
+    from analyzer.dataset import location
+
+    data_set = location(captures)
+    if data_set is None:
+        raise UsageError("--scheduler works on a data set: make one with `handshake index FILE… -o DATASET`")
+    from analyzer.dataset import cluster
+
+    return cluster.run(data_set, options, scheduler, tell)

@@ -44,6 +44,11 @@ class Reader:
         self._numbers = Numbers(plan)
         self._scopes = scopes
         self._scope_numbers = {"": 0}
+        for part in plan.parts if scopes else ():
+            for name in part.described.scopes:
+                if name not in self._scope_numbers:
+                    self._scope_numbers[name] = len(self.names)
+                    self.names.append(name)
         self._opened: tuple[Part, Any] | None = None
 
     def batches(self, progress: Progress | None = None) -> Iterator[SegmentBatch]:
@@ -132,10 +137,6 @@ class Reader:
         """Scope numbers of a file → those of the whole."""
         import numpy
 
-        for name in part.described.scopes:
-            if name not in self._scope_numbers:
-                self._scope_numbers[name] = len(self.names)
-                self.names.append(name)
         return numpy.array([self._scope_numbers[name] for name in part.described.scopes], dtype=numpy.uint32)
 
     def _due(self, waiting: list[Columns], first: int | None) -> Columns:

@@ -1,0 +1,164 @@
+"""A data set on many workers, with Dask: captures indexed, and shards tracked, each by the tracker of a worker.
+
+Owns the tasks and their order, never what they compute: `indexing.index_one` and `tracking.track` are the same on one
+machine. Every task can be done again by another worker, and writes whole files or none: a worker that dies costs the
+time of what it had done.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from analyzer.capture.sources import reason
+from analyzer.dataset import indexing, is_url
+from analyzer.dataset.form import Settings
+from analyzer.dataset.indexing import Done, Wanted
+from analyzer.dataset.plan import Damaged, Plan, make_plan
+from analyzer.dataset.store import Store, need
+from analyzer.dataset.tracking import check_scopes, result, track
+from analyzer.engine import Options, Result, tracked_by
+from analyzer.errors import AnalyzerError, ClusterError
+from analyzer.flows.facts import FlowFacts
+from analyzer.tcp.sharding import number_flows
+
+Progress = Callable[[int, int | None], None]
+
+LOCAL = "local"
+#: how often a task is tried again where its worker died: machines that go away are ordinary in a cluster
+RETRIES = 5
+#: seconds to wait for a scheduler that does not answer
+PATIENCE_S = 10
+
+
+class Shard(NamedTuple):
+    """What a worker gives of one shard."""
+
+    facts: FlowFacts
+    streams: bytes
+    counts: dict[str, int]
+    last_ns: int
+    names: list[str]
+    damaged: list[Damaged]
+
+
+@contextmanager
+def connected(scheduler: str) -> Iterator[Any]:
+    """A client of the scheduler at an address, or of workers of its own on all cores of this machine (`local`)."""
+    import logging
+
+    distributed = need("distributed")
+    dask = need("dask")
+    # What it logs about workers that come and go is no concern of a report's reader; errors arrive as errors.
+    for name in ("distributed", "asyncio", "tornado"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with dask.config.set({"distributed.scheduler.allowed-failures": RETRIES}):
+        if scheduler == LOCAL:
+            with (
+                distributed.LocalCluster(
+                    n_workers=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address=None,
+                    silence_logs=logging.CRITICAL,
+                ) as cluster,
+                distributed.Client(cluster, set_as_default=False) as client,
+            ):
+                yield client
+            return
+        try:
+            client = distributed.Client(scheduler, timeout=PATIENCE_S, set_as_default=False)
+        except (OSError, ValueError, TimeoutError) as error:
+            why = reason(error).split("\n")[0] or "no answer"
+            raise ClusterError(f"--scheduler {scheduler}: {why}; it is `{LOCAL}`, or tcp://HOST:PORT") from None
+        with client:
+            yield client
+
+
+def run(root: str, options: Options, scheduler: str, progress: Progress | None = None) -> Result:
+    """What `tracking.run` gives, from shards tracked on workers. Raises ClusterError where the cluster fails.
+
+    The bound of live flows holds for each shard by itself.
+    """
+    root = root if is_url(root) else os.path.abspath(root)
+    plan = make_plan(root)
+    scoped = check_scopes(plan, options)
+    with connected(scheduler) as client:
+        # A task, not data sent once: what died with a worker is made again.
+        planned = client.submit(make_plan, root, pure=False)
+        futures = [
+            client.submit(track_shard, planned, options, scoped, shard, pure=False, retries=RETRIES)
+            for shard in range(plan.settings.shards)
+        ]
+        shards: dict[Any, Shard] = {}
+        for future, shard in _finished(client, futures, progress):
+            shards[future] = shard
+    return merge(plan, [shards[future] for future in futures])
+
+
+def track_shard(plan: Plan, options: Options, scoped: bool, shard: int) -> Shard:
+    """One shard, on a worker."""
+    facts, tracker, reader = track(plan, options, scoped=scoped, shards=[shard])
+    counts = tracked_by(tracker)
+    return Shard(facts, tracker.streams.tobytes(), counts, tracker.last_ns, reader.names, reader.damaged)
+
+
+def merge(plan: Plan, shards: Sequence[Shard]) -> Result:
+    """The shards as one result."""
+    from array import array
+
+    facts = FlowFacts()
+    streams = array("Q")
+    counts: dict[str, int] = {}
+    for shard in shards:
+        facts.extend(shard.facts)
+        streams.frombytes(shard.streams)
+        for name, count in shard.counts.items():
+            counts[name] = counts.get(name, 0) + count
+    number_flows(facts, streams)
+    damaged = [each for shard in shards for each in shard.damaged]
+    last_ns = max(shard.last_ns for shard in shards)
+    return result(plan, facts, counts, last_ns, shards[0].names, damaged)
+
+
+def index(
+    scheduler: str, store: Store, settings: Settings, captures: Sequence[Wanted], progress: Progress | None = None
+) -> Iterator[Done]:
+    """`indexing.index` on workers; captures come in the order in which they are done."""
+    if not is_url(store.root):
+        store = Store(os.path.abspath(store.root))
+    total = sum(capture.size or 0 for capture in captures)
+    done = 0
+    with connected(scheduler) as client:
+        largest_first = sorted(captures, key=lambda capture: -(capture.size or 0))
+        futures = [
+            client.submit(indexing.index_one, store, settings, capture, pure=False, retries=RETRIES)
+            for capture in largest_first
+        ]
+        for _, one in _finished(client, futures, None):
+            done += one.wanted.size or 0
+            if progress is not None:
+                progress(done, total)
+            yield one
+
+
+def _finished(client: Any, futures: list[Any], progress: Progress | None) -> Iterator[tuple[Any, Any]]:
+    """Each future with its result when it is there. Raises ClusterError where one fails for good."""
+    distributed = need("distributed")
+    done = 0
+    try:
+        for future, outcome in distributed.as_completed(futures, loop=client.loop, with_results=True):
+            done += 1
+            if progress is not None:
+                progress(done, len(futures))
+            yield future, outcome
+            future.release()
+    except AnalyzerError:
+        raise
+    except distributed.KilledWorker as error:
+        lost = f"the cluster lost {RETRIES} workers at one task, most likely for lack of memory"
+        raise ClusterError(f"{lost}: {reason(error)}") from None
+    except (distributed.CancelledError, distributed.comm.CommClosedError, OSError) as error:
+        raise ClusterError(f"the cluster went away: {reason(error) or type(error).__name__}") from None
