@@ -110,7 +110,7 @@ class Described(NamedTuple):
     frames: int
     start_ns: int | None  # of the first frame
     end_ns: int | None  # the latest of any frame
-    last_ns: int  # the latest of any segment, 0 where there is none
+    last_ns: int  # the latest of any segment (an ICMP error is none), 0 where there is none
     groups: list[Group]
 
     def to_json(self) -> bytes:

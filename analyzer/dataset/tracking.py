@@ -50,15 +50,12 @@ def track(
     bounds: dict[str, Any] = {} if options.max_flows is None else {"max_flows": options.max_flows}
     tracker = Tracker(keep_transitions=options.keep_transitions, **bounds)
     reader = Reader(plan, shards, scopes=scoped, ordered=ordered)
-    facts = FlowFacts()
     collecting = gc.isenabled()
     gc.disable()
     try:
         for batch in reader.batches(progress):
             tracker.feed(batch)
-            if tracker.departed.count:
-                facts.extend(tracker.take())
-        facts.extend(tracker.finish())
+        facts = tracker.finish(max((part.described.last_ns for part in plan.parts), default=0))
     finally:
         if collecting:
             gc.enable()

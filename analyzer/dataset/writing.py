@@ -15,7 +15,7 @@ from analyzer.dataset import form
 from analyzer.dataset.form import Described, Group, Settings
 from analyzer.dataset.store import Store, need
 from analyzer.engine import BATCH_SEGMENTS, decoded_by
-from analyzer.segments import COLUMN_TYPES, SegmentBatch
+from analyzer.segments import COLUMN_TYPES, SEGMENT, SegmentBatch
 from analyzer.tcp.sharding import SHARDS, shards_of
 from analyzer.wire.decode import Decoder
 
@@ -126,7 +126,9 @@ class _Rows:
 
         arrow = need("pyarrow")
         views = {name: numpy.frombuffer(column, dtype=column.typecode) for name, column in self.columns.items()}
-        self.last_ns = max(self.last_ns, int(views["ts_ns"].max()))
+        times = views["ts_ns"][views["kind"] == SEGMENT]
+        if len(times):
+            self.last_ns = max(self.last_ns, int(times.max()))
         hashed = shards_of(*(views[name] for name in ("src_hi", "src_lo", "sport", "dst_hi", "dst_lo", "dport")))
         shards = (hashed * numpy.uint64(self._shards) // numpy.uint64(SHARDS)).astype(numpy.uint8)
         order = numpy.argsort(shards, kind="stable")
