@@ -6,6 +6,7 @@ Owns the layout, and what is left out of a long flow. States in parentheses are 
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from typing import Any, TextIO
 
@@ -53,7 +54,8 @@ def write(out: TextIO, table: FlowTable, row: int, rungs: Sequence[Rung], *, eve
     style, width = Style.of(out), grid.width_of(out)
     flow = record(table, row)
     for line in _head(flow):
-        out.write(line + "\n")
+        for piece in _folded(line, width):
+            out.write(piece + "\n")
     left_out = 0 if everything or len(rungs) <= HEAD + TAIL else len(rungs) - HEAD - TAIL
     shown = [*rungs[:HEAD], *rungs[-TAIL:]] if left_out else list(rungs)
     texts = [f"{_ARROWS[rung.side]} {rung.text}" for rung in shown]
@@ -63,13 +65,29 @@ def write(out: TextIO, table: FlowTable, row: int, rungs: Sequence[Rung], *, eve
     clocks = [*clocks[:HEAD], *clocks[-TAIL:]] if left_out else clocks
     time_wide = max((len(clock) for clock in clocks), default=0)
     heading = f"{'#':>{numbers}}  {'time (UTC)':<{time_wide}}  {'originator':<{_STATE}}  {'':<{wide}}  responder"
+    narrow = width is not None and len(heading) - len("responder") + _STATE > width
+    if narrow:
+        heading = f"{'#':>{numbers}}  {'time (UTC)':<{time_wide}}  {'originator':<{_STATE}}  responder"
+    indent = " " * (numbers + 2)
     out.write(style.faint(heading) + "\n")
     for number, (rung, clock, text) in enumerate(zip(shown, clocks, texts, strict=True)):
         if left_out and number == HEAD:
             out.write(style.faint(f"… {left_out:,} segments left out; --all shows them") + "\n")
         left, right = (_state(state) for state in rung.ends)
-        line = f"{rung.packet:>{numbers}}  {clock:<{time_wide}}  {left:<{_STATE}}  {text:<{wide}}  {right:<{_STATE}}"
         marks = f"◀ {'; '.join(rung.marks)}" if rung.marks else ""
+        if narrow:
+            out.write(f"{rung.packet:>{numbers}}  {clock:<{time_wide}}  {left:<{_STATE}}  {right}\n")
+            for piece in _folded(indent + text, width, indent):
+                out.write(piece + "\n")
+            for piece in _folded(indent + marks, width, indent) if marks else ():
+                out.write(style.strong(piece) + "\n")
+            continue
+        line = f"{rung.packet:>{numbers}}  {clock:<{time_wide}}  {left:<{_STATE}}  {text:<{wide}}  {right:<{_STATE}}"
+        if width is not None and len(f"{line}  {marks}") > width:
+            out.write(line.rstrip() + "\n")
+            for piece in _folded(indent + marks, width, indent) if marks else ():
+                out.write(style.strong(piece) + "\n")
+            continue
         reasons = f"[{'; '.join(rung.reasons)}]" if rung.reasons else ""
         if width is not None and len(f"{line}  {marks}  {reasons}") > width:
             reasons = ""
@@ -77,7 +95,16 @@ def write(out: TextIO, table: FlowTable, row: int, rungs: Sequence[Rung], *, eve
             note for note in (style.strong(marks) if marks else "", style.faint(reasons) if reasons else "") if note
         ]
         out.write(f"{line}  {'  '.join(notes)}".rstrip() + "\n")
-    out.write(_end(table, row, flow, rungs) + "\n")
+    out.write("\n")
+    for piece in _folded(_end(table, row, flow, rungs), width):
+        out.write(piece + "\n")
+
+
+def _folded(text: str, width: int | None, indent: str = "  ") -> list[str]:
+    """`text` in lines of `width`, where there is one to keep to."""
+    if width is None or len(text) <= width:
+        return [text]
+    return textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 _STATE = len("(SYN_RECEIVED)")
@@ -147,4 +174,4 @@ def _end(table: FlowTable, row: int, flow: dict[str, Any], rungs: Sequence[Rung]
         basis = flow[f"{end}_basis"]
         parts.append(f"{end} {flow[f'{end}_state']}{f' ({basis})' if basis != 'observed' else ''}")
     after = f", {words.span(table.end_ns - rungs[-1].ts_ns)} later" if rungs and table.end_ns > rungs[-1].ts_ns else ""
-    return f"\nAt the end of the capture{after}: {', '.join(parts)}."
+    return f"At the end of the capture{after}: {', '.join(parts)}."

@@ -118,14 +118,16 @@ def _health(analysis: Analysis, style: Style, width: int) -> Iterator[str]:
     capture = analysis.capture
     names = [printable(os.path.basename(file["name"]) or file["name"]) for file in capture["files"]]
     name = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]} ({len(names)} files)"
-    line = f"{style.strong(name)}: {words.many(capture['packets'], 'packet')}"
+    line = f"{name}: {words.many(capture['packets'], 'packet')}"
     if capture["duration_ns"] is not None:
         line += f" in {words.span(capture['duration_ns'])} from {words.moment(capture['first_ns'])}"
     if not len(analysis.table):
         yield f"{line}, none of them TCP{_skipped(capture)}."
     else:
         tcp = f"{words.many(capture['segments'], 'TCP segment')}, {words.many(len(analysis.table), 'connection')}"
-        yield f"{line}; {tcp}."
+        first, *rest = _folded(f"{line}; {tcp}.", width, "  ")
+        yield first.replace(name, style.strong(name), 1)
+        yield from rest
     for sentence in _once((*capture["notes"], *capture["weakened_by"])):
         yield from _folded(f"! {printable(sentence)}", width, "  ", style.warn)
 
