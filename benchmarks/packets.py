@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 SYN, SYN_ACK, ACK, PUSH_ACK, FIN_ACK = 0x02, 0x12, 0x10, 0x18, 0x11
 Frame = tuple[bytes, int]
 
 REQUEST, ANSWER = 120, 1200  # payload bytes
-AT_ONCE = 1000  # connections alive at a time
+AT_ONCE = 1000  # connections alive at a time, where nothing else is asked for
 START_S = 1_700_000_000  # any fixed moment: the same file for the same arguments
 SNAPLEN = 96  # bytes kept of a packet, as people capture when they care for headers
 # (sent by the client, flags, payload): a handshake, three requests with their answers, a close in four segments
@@ -46,12 +46,12 @@ def connection(number: int) -> Iterator[Frame]:
         sequence[from_client] = (sequence[from_client] + payload + (flags & 0x03 > 0)) & 0xFFFFFFFF
 
 
-def frames() -> Iterator[Frame]:
-    """Frames without end: `AT_ONCE` connections take turns, and whoever is done makes room for the next."""
-    alive = [connection(number) for number in range(AT_ONCE)]
-    following = AT_ONCE
+def frames(at_once: int = AT_ONCE) -> Iterator[Frame]:
+    """Frames without end: `at_once` connections take turns, and whoever is done makes room for the next."""
+    alive = [connection(number) for number in range(at_once)]
+    following = at_once
     while True:
-        for slot in range(AT_ONCE):
+        for slot in range(at_once):
             frame = next(alive[slot], None)
             if frame is None:
                 alive[slot] = connection(following)
@@ -60,10 +60,21 @@ def frames() -> Iterator[Frame]:
             yield frame
 
 
-def write_trace(path: Path, packets: int) -> None:
-    """A pcap file of `packets` packets, 10 µs apart."""
+def flood() -> Iterator[Frame]:
+    """SYNs without end from sources that never come again, to one listener."""
+    ethernet, server = bytes(12) + b"\x08\x00", b"\xc0\xa8\x00\x01"
+    for number in count():
+        source = struct.pack("!I", number * 2654435761 & 0xFFFFFFFF)
+        ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40, number & 0xFFFF, 0x4000, 64, 6, 0, source, server)
+        ports = 1024 + number % 60000, 80
+        tcp = struct.pack("!HHIIBBHHH", *ports, number * 40503 & 0xFFFFFFFF, 0, 0x50, SYN, 64240, 0, 0)
+        yield ethernet + ip + tcp, 54
+
+
+def write_trace(path: Path, packets: int, some: Iterator[Frame] | None = None) -> None:
+    """A pcap file of `packets` packets, 10 µs apart: the healthy connections of `frames`, or `some`."""
     with path.open("wb") as file:
         file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, SNAPLEN, 1))
-        for number, (kept, length) in enumerate(islice(frames(), packets)):
+        for number, (kept, length) in enumerate(islice(some or frames(), packets)):
             seconds, micros = divmod(number * 10, 1_000_000)
             file.write(struct.pack("<IIII", START_S + seconds, micros, len(kept), length) + kept)

@@ -31,6 +31,10 @@ SYNACK_CAUSES = (
 #: Community ID of a flow (v1, seed 0): https://github.com/corelight/community-id-spec
 _COMMUNITY_SEED = b"\0\0"
 _TCP = b"\x06\x00"
+# What nearly every column reads; looked up once, because a list of a report can be as long as a flood.
+_BITS = INDEX["bits"]
+_O_HI, _O_LO, _O_PORT = INDEX["o_hi"], INDEX["o_lo"], INDEX["o_port"]
+_R_HI, _R_LO, _R_PORT = INDEX["r_hi"], INDEX["r_lo"], INDEX["r_port"]
 
 
 @lru_cache(maxsize=65536)
@@ -61,19 +65,22 @@ def community_id(a: tuple[bytes, int], b: tuple[bytes, int]) -> str:
 
 def originator(table: FlowTable, row: int) -> str:
     """The originator's address as text."""
-    return address_text(table.fact(row, "o_hi"), table.fact(row, "o_lo"), bool(table.fact(row, "bits") & f.IPV6))
+    flat, base = table.flat, table.base[row]
+    return address_text(flat[base + _O_HI], flat[base + _O_LO], bool(flat[base + _BITS] & f.IPV6))
 
 
 def responder(table: FlowTable, row: int) -> str:
     """The responder's address as text."""
-    return address_text(table.fact(row, "r_hi"), table.fact(row, "r_lo"), bool(table.fact(row, "bits") & f.IPV6))
+    flat, base = table.flat, table.base[row]
+    return address_text(flat[base + _R_HI], flat[base + _R_LO], bool(flat[base + _BITS] & f.IPV6))
 
 
 def _community(table: FlowTable, row: int) -> str:
-    ipv6 = bool(table.fact(row, "bits") & f.IPV6)
+    flat, base = table.flat, table.base[row]
+    ipv6 = bool(flat[base + _BITS] & f.IPV6)
     return community_id(
-        (address_bytes(table.fact(row, "o_hi"), table.fact(row, "o_lo"), ipv6), table.fact(row, "o_port")),
-        (address_bytes(table.fact(row, "r_hi"), table.fact(row, "r_lo"), ipv6), table.fact(row, "r_port")),
+        (address_bytes(flat[base + _O_HI], flat[base + _O_LO], ipv6), flat[base + _O_PORT]),
+        (address_bytes(flat[base + _R_HI], flat[base + _R_LO], ipv6), flat[base + _R_PORT]),
     )
 
 

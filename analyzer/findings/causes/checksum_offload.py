@@ -77,17 +77,22 @@ def _by_host(index: Index) -> dict[Host, Counts]:
     column = index.table.facts.column
     counts: dict[Host, list[int]] = {}
     for side in ("o_", "r_"):
-        names = ("hi", "lo", "bad_checksums", "retransmissions")
-        for high, low, bad, again in zip(*(column(side + name) for name in names), strict=True):
+        hosts = zip(column(side + "hi"), column(side + "lo"), strict=True)
+        wrong = zip(hosts, column(side + "bad_checksums"), column(side + "retransmissions"), strict=True)
+        for host, bad, again in wrong:
             if bad:
-                count = counts.setdefault((high, low), [0, 0, 0])
+                count = counts.get(host)
+                if count is None:
+                    count = counts[host] = [0, 0, 0]
                 count[0] += bad
-                count[1] += bad if again >= bad else 0
+                if again >= bad:
+                    count[1] += bad
     for side in ("o_", "r_"):
-        facts = zip(column(side + "hi"), column(side + "lo"), column(side + "packets"), strict=True)
-        for high, low, packets in facts:
-            if (high, low) in counts:
-                counts[high, low][2] += packets
+        hosts = zip(column(side + "hi"), column(side + "lo"), strict=True)
+        for host, packets in zip(hosts, column(side + "packets"), strict=True):
+            count = counts.get(host)
+            if count is not None:
+                count[2] += packets
     return {host: Counts(*counts[host]) for host in sorted(counts)}
 
 
