@@ -91,7 +91,7 @@ class Sniffer:
 
     `analysis()` may be asked at any time. While it runs, it speaks of this moment; afterwards, of the last packet, as
     `read` does of a file. Flows that are over are kept for it up to `kept_flows`; a note in `.capture` says if more
-    were.
+    were. `ring_mib`: the kernel's memory for packets not yet read (32 MiB).
     """
 
     def __init__(
@@ -105,12 +105,13 @@ class Sniffer:
         by_tunnel: bool = False,
         max_flows: int | None = None,
         kept_flows: int = KEPT_FLOWS,
+        ring_mib: int | None = None,
         timers: Timers | None = None,
         seconds: float | None = None,
         count: int | None = None,
     ) -> None:
         self._timers = timers
-        source = open_source(interface, filter=filter, promiscuous=promiscuous)
+        source = open_source(interface, filter=filter, promiscuous=promiscuous, ring_mib=ring_mib)
         try:
             writer = None if write is None else Writer(os.fspath(write), source)
             options = Options(by_vlan=by_vlan, by_tunnel=by_tunnel, keep_transitions=True, max_flows=max_flows)

@@ -37,7 +37,7 @@ COMMAND = (sys.executable, "-m", "analyzer", "live")
 def sniffing(wire: Wire, interface: str, **options: object) -> Iterator[analyzer.Sniffer]:
     """A sniffer on `near`."""
     with wire.near:
-        sniffer = analyzer.Sniffer(interface, **options)  # type: ignore[arg-type]
+        sniffer = analyzer.Sniffer(interface, **{"ring_mib": 4, **options})  # type: ignore[arg-type]
         sniffer.start()
     try:
         yield sniffer
