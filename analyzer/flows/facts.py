@@ -84,7 +84,7 @@ _END = (
     "in_vain",  # data sent again before the responder showed any sign of having got the handshake's ACK
     "zeek",  # the state that Zeek would give it
     "syn_tsval",  # TSval of its first SYN, 0 where it had none
-    "ttl",  # of a late segment that is no RST, and from bit 8 on of the RST that was accepted (0: none): `ttls`
+    "ttl",  # the highest and lowest of its segments that are no RST, and that of the accepted RST: `ttls`
     "rst_id_gap",  # from the IP identification before to that of the accepted RST, modulo 2**16; 0: follows or unknown
     "stuck",  # data that it sent again and the peer never acknowledged: `stuck` takes it apart
     "stuck_ns",  # when that was first sent again
@@ -130,9 +130,9 @@ WIDTH = len(FACTS)
 INDEX = {name: position for position, name in enumerate(FACTS)}
 
 
-def ttls(value: int) -> tuple[int, int]:
-    """Of the fact `ttl`: that of its other segments, and that of the accepted RST (0: none)."""
-    return value & 0xFF, value >> 8 & 0xFF
+def ttls(value: int) -> tuple[int, int, int]:
+    """Of the fact `ttl`: the lowest and the highest of other segments, and that of the accepted RST (0: none)."""
+    return value >> 16 & 0xFF, value & 0xFF, value >> 8 & 0xFF
 
 
 def stuck(value: int) -> tuple[int, int, int]:

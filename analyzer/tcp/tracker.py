@@ -394,6 +394,7 @@ class End:
     gap_ns: cython.longlong
     # why it is stuck, and what tells a RST that is not its own
     ttl: cython.uchar
+    ttl_low: cython.uchar
     rst_ttl: cython.uchar
     rst_id_gap: cython.ushort
     stuck_repeats: cython.ushort
@@ -1119,7 +1120,10 @@ class Tracker:
         self._zeek(flow, sender, receiver, g)
         g.before_id = sender.last_id
         if not (g.flags & _RST):
-            sender.ttl = g.ttl
+            if g.ttl > sender.ttl:
+                sender.ttl = g.ttl
+            if sender.ttl_low == 0 or g.ttl < sender.ttl_low:
+                sender.ttl_low = g.ttl
         g.sure = 1
         g.late = self._is_late(sender, g)
         copy: cython.bint = self._is_bare_copy(sender, g)
@@ -2719,7 +2723,7 @@ def _write_end(rows: cython.ulonglong[::1], at: cython.Py_ssize_t, end: End, pee
     rows[at + 27] = end.in_vain
     rows[at + 28] = end.zeek
     rows[at + 29] = end.first_tsval
-    rows[at + 30] = end.ttl | (end.rst_ttl << 8)
+    rows[at + 30] = end.ttl | (end.rst_ttl << 8) | (end.ttl_low << 16)
     rows[at + 31] = end.rst_id_gap
     rows[at + 32] = stuck
     rows[at + 33] = _time(end.stuck_ns) if stuck & 0xFFFF else 0

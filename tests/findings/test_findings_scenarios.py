@@ -647,6 +647,18 @@ def test_a_rst_from_the_senders_own_distance_is_its_own(capture, ttl):
     assert capture.names(end=9) == {"resets": "info"}
 
 
+def test_copies_from_both_sides_of_a_router_are_no_middlebox(capture):
+    """`-i any` on a router: every packet twice, one hop apart."""
+    for at in range(2):
+        capture.connection().serve(at).s_rst(at + 0.1, with_ack=True)
+    capture.segments = [
+        (at + hop / 100_000, *rest, {"ip_id": number + 1, "ttl": 64 - hop})
+        for number, (at, *rest, _) in enumerate(capture.segments)
+        for hop in range(2)
+    ]
+    assert capture.names(end=9) == {"duplicates_in_capture": "info", "resets": "info"}
+
+
 def test_several_rsts_from_one_hop_nearer_are_a_middlebox(capture):
     for at in range(2):
         capture.connection().serve(at).s_rst(at + 0.1, with_ack=True, ttl=63)

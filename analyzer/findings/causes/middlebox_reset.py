@@ -55,14 +55,19 @@ def _supposed(index: Index, row: int) -> Host:
 
 def _hops(index: Index, row: int) -> int:
     """By how many hops the distance of the accepted RST differs from that of all else of its sender."""
-    own, other = f.ttls(index.fact(row, _side(index, row) + "ttl"))
-    return abs(distance(own) - distance(other)) if own and other else 0
+    low, high, other = f.ttls(index.fact(row, _side(index, row) + "ttl"))
+    # Captured on several devices of a router, the same segment comes from several distances.
+    if not (low and other) or low <= other <= high:
+        return 0
+    return min(abs(distance(own) - distance(other)) for own in (low, high))
 
 
 def _finding(index: Index, host: Host | None, rows: list[int], others: int) -> Finding:
     forged = sum(1 for row in rows if index.fact(row, "bits") & _FORGED)
     seen = [f.ttls(index.fact(row, _side(index, row) + "ttl")) for row in rows if _hops(index, row)]
-    pairs = dict.fromkeys(f"{other} instead of {own}" for own, other in seen if other and own != other)
+    pairs = dict.fromkeys(
+        f"{other} instead of {low if low == high else f'{low} to {high}'}" for low, high, other in seen
+    )
     jumps = sum(1 for row in rows if ID_JUMP < index.fact(row, _side(index, row) + "rst_id_gap") < (1 << 16) - ID_JUMP)
     evidence = []
     if pairs:

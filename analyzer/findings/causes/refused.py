@@ -58,13 +58,13 @@ def _distances(index: Index) -> dict[Host, set[int]]:
     column = index.table.facts.column
     for high, low, ttl, synacks in zip(*map(column, ("r_hi", "r_lo", "r_ttl", "r_synacks")), strict=True):
         if synacks and (high, low) in refusing and f.ttls(ttl)[0]:
-            found.setdefault((high, low), set()).add(distance(f.ttls(ttl)[0]))
+            found.setdefault((high, low), set()).update(map(distance, f.ttls(ttl)[:2]))
     return found
 
 
 def _from_elsewhere(index: Index, row: int, distances: dict[Host, set[int]]) -> bool:
     """Whether the RST came from a distance from which nothing else of the host did."""
-    known, ttl = distances.get(index.responder(row), set()), f.ttls(index.fact(row, "r_ttl"))[1]
+    known, ttl = distances.get(index.responder(row), set()), f.ttls(index.fact(row, "r_ttl"))[2]
     return bool(known and ttl) and distance(ttl) not in known
 
 
