@@ -154,6 +154,10 @@ def test_wheel_holds_every_module_of_the_package(wheel_names: set[str]) -> None:
     assert modules == {name for name in wheel_names if name.endswith(".py")}
 
 
+def test_wheel_holds_the_style_and_the_script_of_a_page(wheel_names: set[str]) -> None:
+    assert wheel_names >= {"analyzer/report/page.css", "analyzer/report/page.js"}
+
+
 def test_wheel_says_that_it_is_typed(wheel_names: set[str]) -> None:
     assert "analyzer/py.typed" in wheel_names
 
