@@ -1170,6 +1170,7 @@ class Tracker:
             sender.replaced or (sender.reset and g.ts - sender.reset_ns > self._round_trip(flow))
         ):
             self._revive(flow, sender, g)
+            self._follow_ack(sender, receiver)
         copy = self._sequence(flow, sender, receiver, g)
         g.sure = self._is_sure(sender, receiver, g)
         self._on_ack(flow, sender, receiver, g)
@@ -1756,6 +1757,13 @@ class Tracker:
         receiver.unseen_fin = 0
         self._withdraw(flow, receiver)
         self._withdraw(flow, sender)
+        self._follow_ack(receiver, sender)
+
+    @cython.cfunc
+    def _follow_ack(self, end: End, peer: End) -> cython.void:
+        """An end wrongly taken for CLOSED may have acknowledged the peer's FIN: its next ACK makes its state follow."""
+        if end.state == _ESTABLISHED or end.state == _FIN_WAIT_1 or end.state == _FIN_WAIT_2:
+            peer.fin_acked = 0
 
     @cython.cfunc
     def _presume_ack(self, flow: Flow) -> cython.void:
