@@ -99,7 +99,9 @@ class _View:
         self._watch = watch
         self._following = following
         self._interval = interval
-        self._console = Console(highlight=False, soft_wrap=False)
+        # The terminal's own size as it is now: what a shell exported of it before may be another's.
+        environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        self._console = Console(highlight=False, soft_wrap=False, _environ=environment)
         self._latest = Shown(None, (), (), (), (), {}, ())
         self._lock = threading.Lock()  # two threads bring what there is to show
         self._place = Place(self._latest, title)
@@ -118,9 +120,9 @@ class _View:
             thread.start()
         keyboard = [sys.stdin.fileno()] if sys.stdin.isatty() else []
         waiting = [*keyboard, wake, self._news]
-        with self._console.screen(hide_cursor=True) as drawing:
+        with self._console.screen(hide_cursor=True):
             while self._watch.running or self._place.paused:
-                self._draw(drawing)
+                self._draw()
                 ready = select.select(waiting, [], [], REDRAW_S)[0]
                 for descriptor in ready:
                     data = os.read(descriptor, 4096)
@@ -184,12 +186,16 @@ class _View:
         with self._lock:
             self._latest = self._latest._replace(**seen)
 
-    def _draw(self, drawing: Any) -> None:
+    def _draw(self) -> None:
         from rich.console import Group
+        from rich.control import Control
+        from rich.screen import Screen
 
         size = self._console.size
         place = self._place._replace(memory=_resident())
-        drawing.update(Group(*screen.lines(place, size.width, size.height)))
+        # From the first cell on: after a change of size the cursor may be anywhere.
+        picture = Group(Control.home(), Screen(*screen.lines(place, size.width, size.height)))
+        self._console.print(picture, end="")
 
     # --- keys -----------------------------------------------------------------------------------------------------
 

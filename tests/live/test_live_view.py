@@ -48,7 +48,8 @@ def running(wire: Wire, folder: Path) -> Iterator[Terminal]:
 
 def begin(wire: Wire, made: Terminal, interface: str, *options: str) -> None:
     inside = ("ip", "netns", "exec", wire.near.namespace)
-    made.run(*inside, sys.executable, "-m", "analyzer", "live", interface, *options)
+    # A size that a shell has exported is not this terminal's.
+    made.run(*inside, "env", "COLUMNS=33", "LINES=11", sys.executable, "-m", "analyzer", "live", interface, *options)
     made.until(lambda text: "0 flows of 0" in text)
 
 
@@ -71,8 +72,8 @@ def chosen(text: str) -> str:
 
 def test_at_a_glance(view: Terminal) -> None:
     """States, failures and findings of the incident, as its own answer has them."""
-    text = view.until(lambda text: "CLOSE_WAIT         32" in text and "334 flows of 334" in text)
-    assert "3,452 packets" in text
+    text = view.until(lambda text: "3,452 packets" in text and "CLOSE_WAIT         32" in text)
+    assert "334 flows of 334" in text
     assert "0 dropped" in text
     assert "critical" in text
     assert "198.51.100.20:8080 ignores finished handshakes" in text
