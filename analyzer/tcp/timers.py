@@ -14,6 +14,8 @@ SECOND_NS = 1_000_000_000
 LONGEST_NS = 120 * SECOND_NS  # Linux TCP_RTO_MAX: no wait for a retransmission is longer
 LEAST_RTO_NS = SECOND_NS // 5  # Linux TCP_RTO_MIN
 ROUNDING_PERCENT = 3  # a time-out of 200 ms and its doublings, as a capture shows them
+LATE_PART = 8  # a wait within an eighth of a doubled first one is that one, late or captured late
+WHEEL_LEVEL_NS = 16_128_000_000  # from here on Linux's timer wheel has the steps that `wheel_ns` is half of (HZ=250)
 LINEAR_BACKOFF_AFTER = 9  # ilog2(TCP_RTO_MAX / TCP_RTO_MIN): from then on each wait is the longest
 
 
@@ -49,7 +51,8 @@ class Timers(NamedTuple):
         else:
             return None
         if self._is_last(state, repeats, interval_ns):
-            return refresh_ns + wait  # the interval that it doubles was as late as this end will be
+            # The interval that it doubles was as late as this end will be; of a SYN's the first is known.
+            return refresh_ns + (self._last_syn_wait(wait) if state in (states.SYN_SENT, states.SYN_RECEIVED) else wait)
         return refresh_ns + self.overdue(wait)
 
     def orphan_end_ns(self, since_ns: int, reset_ns: int) -> int:
@@ -76,6 +79,24 @@ class Timers(NamedTuple):
         if linear and self._is_linear(repeats, interval_ns) and repeats <= self.syn_linear_timeouts:
             return self.first_syn_ns
         return min(max(2 * interval_ns, self.first_syn_ns if linear else 0), LONGEST_NS)
+
+    def _last_syn_wait(self, wait_ns: int) -> int:
+        """How long the wait lasts that nothing follows, from the interval before it doubled.
+
+        Linux arms each wait when the one before is over: a repeat that was late, or captured late, makes the next no
+        longer. So it is the first wait doubled, where it is near to that, and as late as the timer wheel makes it.
+        """
+        due = self.first_syn_ns
+        while due * 3 // 2 < wait_ns:
+            due *= 2
+        return due + self._wheel_ns(due) if abs(wait_ns - due) * LATE_PART <= due else wait_ns
+
+    def _wheel_ns(self, wait_ns: int) -> int:
+        """Half the step of the timer wheel's level that holds such a wait: each has steps eight times as long."""
+        step, level_from = self.wheel_ns, WHEEL_LEVEL_NS
+        while wait_ns < level_from:
+            step, level_from = step // 8, level_from // 8
+        return step
 
     def _is_linear(self, repeats: int, interval_ns: int) -> bool:
         """Whether SYNs are sent again as Linux since 6.5 does: less far apart than doubling would have them."""

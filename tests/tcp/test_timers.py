@@ -7,6 +7,8 @@ import pytest
 from analyzer.tcp import states
 from analyzer.tcp.timers import SECOND_NS, Timers
 
+#: half a step of the timer wheel's level that holds such a wait, seconds (kernel/time/timer.c, HZ=250)
+WHEEL = {1: 0.016, 2: 0.016, 4: 0.128, 8: 0.128, 16: 0.128, 32: 1.024, 64: 1.024}
 TOLD = 0.0  # an end that the settings tell comes when the timer is due
 OVERDUE = Timers().overdue_percent / 100
 
@@ -35,7 +37,18 @@ def end_s(state: int, sent_s: list[float], timers: Timers) -> float:
 )
 def test_syn_sent_gives_up_after_its_last_wait(sent: list[float], timers: Timers, due: float) -> None:
     """tcp_syn_retries + tcp_syn_linear_timeouts repeats, then one more wait."""
-    assert end_s(states.SYN_SENT, sent, timers) == due
+    assert end_s(states.SYN_SENT, sent, timers) == pytest.approx(due + WHEEL[due - sent[-1]])
+
+
+@pytest.mark.parametrize("late", [0.0, 0.2, -0.1])
+def test_a_repeat_that_was_late_makes_the_last_wait_no_longer(late: float) -> None:
+    """Each wait is armed when the one before is over, for twice as long as that was armed for (tcp_timer.c)."""
+    sent = [0, 1, 2, 3, 4, 5, 7 + late]
+    assert end_s(states.SYN_SENT, sent, Timers(syn_retries=2)) == pytest.approx(11 + late + WHEEL[4])
+
+
+def test_waits_of_another_stack_are_doubled_as_they_are() -> None:
+    assert end_s(states.SYN_SENT, [0, 3, 9], Timers(syn_retries=2, syn_linear_timeouts=0)) == 21
 
 
 @pytest.mark.parametrize(
@@ -67,7 +80,8 @@ def test_syn_sent_ends_early_when_the_next_syn_is_overdue(sent: list[float], due
     ids=str,
 )
 def test_syn_received_gives_up_after_its_last_wait(sent: list[float], timers: Timers, due: float, slack: float) -> None:
-    assert end_s(states.SYN_RECEIVED, sent, timers) == pytest.approx(sent[-1] + (due - sent[-1]) * (1 + slack))
+    late = WHEEL[due - sent[-1]] if slack == TOLD else 0
+    assert end_s(states.SYN_RECEIVED, sent, timers) == pytest.approx(sent[-1] + (due - sent[-1]) * (1 + slack) + late)
 
 
 def fins(first_s: float, repeats: int) -> list[float]:
