@@ -388,6 +388,7 @@ class End:
     fin_id: cython.ushort
     syn_tsval: cython.uint
     fin_tsval: cython.uint
+    fin_repeats: cython.uint  # how often it was sent again, whatever ACKs were captured in between
     holes: list
     gap_start: cython.uint  # the last run that was acknowledged and not captured, which may still come
     gap_end: cython.uint
@@ -1834,6 +1835,7 @@ class Tracker:
             self._refresh(flow, sender, _RE_FIN_AGAIN, g, g.ts - sender.fin_ns)
         if receiver.state == _TIME_WAIT:
             self._refresh(flow, receiver, _RE_TIME_WAIT_RESTART, g, 0)
+        sender.fin_repeats += 1
         sender.fin_ns = g.ts
         sender.fin_id = g.ip_id
         sender.fin_tsval = g.tsval
@@ -2144,6 +2146,7 @@ class Tracker:
         end.state = final
         end.basis = basis
         end.reset = 0
+        end.repeats = end.fin_repeats
         if not flow.half_end:
             flow.half_start = 0
         self._refresh(flow, end, _RE_FIN_ACK_CONTRADICTED, g, interval)
