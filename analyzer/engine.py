@@ -99,11 +99,14 @@ def run_part(
             for frames in capture:
                 done = 0
                 if watch is not None:
-                    watch(tracker.live + frames.count)
-                while done < frames.count:
-                    batch.clear()
+                    watch(tracker.live + batch.count + frames.count)
+                while True:
                     done = decoder.decode(frames, done, batch)
+                    if done == frames.count:
+                        break  # there may be room for more
                     tracker.feed(batch)
+                    batch.clear()
+            tracker.feed(batch)
         facts = tracker.finish(decoder.left_out_ns)
     finally:
         if collecting:

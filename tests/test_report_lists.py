@@ -34,6 +34,15 @@ def test_lists_are_those_of_the_columns(analysis):
         assert list(getattr(analysis, name).index) == list(flows.index[where])
 
 
+@pytest.mark.parametrize("names", [columns.NAMES, ("close",), ("flow",), ("history", "close", "flow"), ()], ids=len)
+def test_many_records_are_those_of_each_flow(analysis, names, monkeypatch):
+    monkeypatch.setattr(columns, "MAX_KINDS", 3)  # so that what is remembered is forgotten, too
+    alone = [columns.record(analysis.table, row, names) for row in analysis.rows]
+    together = list(columns.records(analysis.table, analysis.rows, names))
+    assert together == alone
+    assert [list(one) for one in together] == [list(one) for one in alone]
+
+
 def test_frames_hold_what_the_records_hold(analysis):
     import pandas
 

@@ -19,17 +19,17 @@ try:
 except ModuleNotFoundError:
     from analyzer import _shadow as cython
 
+LEAST_RECORD = 16  # no frame of either format takes fewer bytes of file
+SPARE_FRAMES = 64  # room beyond what is foreseen
 BATCH_FRAMES = 8192  # enough that per-batch work vanishes, few enough that the columns stay in the L2 cache
 MAX_FRAME = 128 << 20  # libpcap's largest per-link-layer limit (D-Bus, USB): bounds what one lying length can ask for
 MAX_BLOCK = MAX_FRAME + (1 << 20)  # the largest frame with room for its options
 MAX_INTERFACES = 1 << 16  # a section of nothing but interface blocks must not grow memory without end
 
-_BATCH_FRAMES = cython.declare(cython.Py_ssize_t, BATCH_FRAMES)
 _MAX_BLOCK = cython.declare(cython.uint, MAX_BLOCK)
 _NO_TIME = cython.declare(cython.longlong, -0x7FFFFFFFFFFFFFFF)  # before the first time stamp
 _SECOND = cython.declare(cython.longlong, 1_000_000_000)
 
-_LEAST_RECORD = cython.declare(cython.Py_ssize_t, 16)  # no frame of either format takes fewer bytes of file
 _LEAST_BLOCK = cython.declare(cython.uint, 12)  # type, length, length again
 _LEAST_PACKET_BLOCK = cython.declare(cython.uint, 32)  # the same around twenty bytes of EPB or PB header
 _LEAST_SIMPLE_BLOCK = cython.declare(cython.uint, 16)  # the same around the SPB's original length
@@ -109,6 +109,7 @@ class Framer:
         self.disordered = 0
         self.clamped = 0
         self._previous_ns = _NO_TIME
+        self._least_bytes = LEAST_RECORD
         self.snaplen = 0
         self.linktypes: set[int] = set()
         self.interfaces: list[InterfaceHealth] = []
@@ -116,6 +117,15 @@ class Framer:
     def take(self, data: bytes, at: int) -> FrameBatch:
         """The whole frames of `data` from `at` on, up to `BATCH_FRAMES`; the attributes say where it stopped."""
         raise NotImplementedError
+
+    def _room(self, size: int) -> int:
+        """For how many frames of `size` bytes of file to make room: as closely as those before let foresee."""
+        return min(BATCH_FRAMES, size // self._least_bytes + SPARE_FRAMES)
+
+    def _filled(self, count: int, size: int) -> None:
+        """Remember how many bytes of file the frames of a batch took."""
+        if count:
+            self._least_bytes = max(LEAST_RECORD, size // count * 3 // 4)
 
     def _seen(self, count: int, least: int, most: int, previous: int, disordered: int) -> None:
         """Add up what a batch of `count` timed frames showed."""
@@ -151,7 +161,7 @@ class PcapFramer(Framer):
         p: cython.p_uchar = data
         here: cython.Py_ssize_t = at
         end: cython.Py_ssize_t = len(data)
-        capacity: cython.Py_ssize_t = min(_BATCH_FRAMES, (end - here) // _LEAST_RECORD + 1)
+        capacity: cython.Py_ssize_t = self._room(end - here)
         batch = FrameBatch(data, 0, capacity)
         offsets: cython.ulonglong[::1] = batch.offset
         caplens: cython.uint[::1] = batch.caplen
@@ -213,6 +223,7 @@ class PcapFramer(Framer):
             here += header + caplen
             count += 1
         batch.count = count
+        self._filled(count, here - at)
         self.at = here
         self.wanted = wanted
         self.packets += count
@@ -232,7 +243,7 @@ class PcapngFramer(Framer):
         p: cython.p_uchar = data
         here: cython.Py_ssize_t = at
         end: cython.Py_ssize_t = len(data)
-        capacity: cython.Py_ssize_t = min(_BATCH_FRAMES, (end - here) // _LEAST_RECORD + 1)
+        capacity: cython.Py_ssize_t = self._room(end - here)
         batch = FrameBatch(data, 0, capacity)
         offsets: cython.ulonglong[::1] = batch.offset
         caplens: cython.uint[::1] = batch.caplen
@@ -354,6 +365,7 @@ class PcapngFramer(Framer):
                 self._statistics(data[here + 8 : here + padded - 4])
             here += padded
         batch.count = count
+        self._filled(count, here - at)
         self.at = here
         self.wanted = wanted
         self.packets += count

@@ -25,6 +25,7 @@ from analyzer.errors import MissingReaderError, NotACaptureError
 
 CHUNK_BYTES = 1 << 18  # with its columns it stays in a core's L2 cache
 LEAST_CHUNK_BYTES = 1 << 14  # where so many files are open that full chunks would add up
+SEAM_BYTES = 1 << 12  # of a chunk, beside the rest of the one before: more than most records take
 
 _AS_FAR_AS = "read to the last whole record"
 
@@ -144,14 +145,18 @@ class FileReader:
                 counted = self._raw.taken
                 if not more:
                     break
-                data = tail + more if tail else more
-                while True:
-                    batch = framer.take(data, at)
+                data = more
+                if tail:
+                    # The record that lies across is put together with few bytes; the rest stays where it was read.
+                    yield from self._whole(tail + more[:SEAM_BYTES], 0)
+                    if framer.at < len(tail):
+                        data, at = tail + more, framer.at
+                    else:
+                        self._base += len(tail)
+                        at = framer.at - len(tail)
+                if framer.damage is None:
+                    yield from self._whole(data, at)
                     at = framer.at
-                    if batch.count:
-                        yield batch
-                    if framer.damage is not None or framer.wanted:
-                        break
                 if framer.damage is not None:
                     break
                 tail = data[at:]
@@ -161,6 +166,17 @@ class FileReader:
             self._explain_end(at, len(tail))
         finally:
             self.close()
+
+    def _whole(self, data: bytes, at: int) -> Iterator[FrameBatch]:
+        """The whole frames of `data` from `at` on; `framer.at` says where they end."""
+        framer = self._framer
+        while True:
+            batch = framer.take(data, at)
+            at = framer.at
+            if batch.count:
+                yield batch
+            if framer.damage is not None or framer.wanted:
+                return
 
     def _explain_end(self, at: int, left: int) -> None:
         """Say in the health why the file was not read to its end; `left` bytes made no whole record."""

@@ -6,14 +6,15 @@ Owns names, types, words and how each value follows from the facts. Adding a col
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from analyzer import segments as s
 from analyzer.flows import facts as f
 from analyzer.flows import verdict, zeek
-from analyzer.flows.facts import INDEX
+from analyzer.flows.facts import INDEX, WIDTH
 from analyzer.flows.table import FlowTable
 from analyzer.tcp import states
 
@@ -498,6 +499,51 @@ NAMES: tuple[str, ...] = tuple(BY_NAME)
 _GETTERS: dict[str, Get] = {column.name: column.get for column in COLUMNS}
 
 
+#: kinds of flows remembered for each set of facts that columns follow from; a flood or a scan has few
+MAX_KINDS = 4096
+
+
 def record(table: FlowTable, row: int, names: Iterable[str] = NAMES) -> dict[str, Any]:
     """One flow as a dict of plain values, in column order."""
     return {name: _GETTERS[name](table, row) for name in names}
+
+
+def records(table: FlowTable, rows: Iterable[int], names: Sequence[str] = NAMES) -> Iterator[dict[str, Any]]:
+    """What `record` gives for each of many flows, sooner: what is alike in many of them is worked out once."""
+    columns = [BY_NAME[name] for name in names]
+    raw = [column for column in columns if column.fact is not None]
+    groups: dict[tuple[str, ...], list[Column]] = {}
+    for column in columns:
+        if column.fact is None and column.facts:
+            groups.setdefault(column.facts, []).append(column)
+    single = [column for column in columns if column.fact is None and not column.facts]
+    made = [column.name for column in (*raw, *(one for group in groups.values() for one in group), *single)]
+    in_order = _picker([made.index(name) for name in names])
+    raw_values = _picker([INDEX[str(column.fact)] for column in raw])
+    kinds: list[tuple[Callable[[Sequence[int]], tuple[int, ...]], list[Get], dict[tuple[int, ...], list[Any]]]] = [
+        (_picker([INDEX[name] for name in facts]), [column.get for column in group], {})
+        for facts, group in groups.items()
+    ]
+    getters = [column.get for column in single]
+    flat, base = table.flat, table.base
+    for row in rows:
+        start = base[row]
+        flow = flat[start : start + WIDTH]
+        values: list[Any] = [*raw_values(flow)]
+        for kind_of, group_getters, known in kinds:
+            kind = kind_of(flow)
+            told = known.get(kind)
+            if told is None:
+                if len(known) == MAX_KINDS:
+                    known.clear()
+                told = known[kind] = [get(table, row) for get in group_getters]
+            values += told
+        values += [get(table, row) for get in getters]
+        yield dict(zip(names, in_order(values), strict=True))
+
+
+def _picker(positions: list[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """What takes these positions out of a sequence, as a tuple."""
+    if len(positions) > 1:
+        return itemgetter(*positions)
+    return lambda values: tuple(values[at] for at in positions)

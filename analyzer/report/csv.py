@@ -9,7 +9,7 @@ import csv
 from collections.abc import Sequence
 from typing import TextIO
 
-from analyzer.flows.columns import BY_NAME, record
+from analyzer.flows.columns import BY_NAME, records
 from analyzer.flows.table import FlowTable
 from analyzer.report.table import cell_text
 
@@ -21,9 +21,8 @@ def write(out: TextIO, table: FlowTable, rows: Sequence[int], names: Sequence[st
     writer = csv.writer(out)
     writer.writerow(names)
     texts = [BY_NAME[name].kind == "text" for name in names]
-    for row in rows:
-        values = record(table, row, names).values()
-        cells = map(cell_text, values)
+    for flow in records(table, rows, names):
+        cells = map(cell_text, flow.values())
         writer.writerow([harmless(cell) if text else cell for cell, text in zip(cells, texts, strict=True)])
 
 

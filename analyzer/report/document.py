@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from analyzer.flows.columns import record
+from analyzer.flows.columns import records
 from analyzer.flows.table import FlowTable
 from analyzer.listeners import listeners
 from analyzer.report import why
@@ -83,5 +83,6 @@ def _lists(analysis: Analysis) -> tuple[tuple[str, Sequence[int], Reason], ...]:
 
 def _entries(analysis: Analysis, rows: Sequence[int], reason: Reason) -> Iterator[dict[str, Any]]:
     weak = why.Weakness.of(analysis.capture)
-    for row in rows:
-        yield {**record(analysis.table, row), "why": reason(analysis.table, row, weak)}
+    for row, flow in zip(rows, records(analysis.table, rows), strict=True):
+        flow["why"] = reason(analysis.table, row, weak)
+        yield flow

@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 from typing import TextIO
 
-from analyzer.flows.columns import record
+from analyzer.flows.columns import records
 from analyzer.flows.table import FlowTable
 
 
 def write(out: TextIO, table: FlowTable, rows: Sequence[int], names: Sequence[str]) -> None:
     """Write the flows in `rows`."""
     encode = json.JSONEncoder(ensure_ascii=True, separators=(", ", ": ")).encode
-    for row in rows:
-        out.write(encode(record(table, row, names)) + "\n")
+    for flow in records(table, rows, names):
+        out.write(encode(flow) + "\n")

@@ -38,12 +38,12 @@ def make_lists(table: FlowTable, rows: Sequence[int]) -> Lists:
     for kind, count in Counter([bits[row] for row in rows if not (o_fins[row] or r_fins[row])]).items():
         closes[verdict.close(kind, 0, 0)] += count
     half_closed = []
-    for row in rows:
-        if o_fins[row] or r_fins[row]:
-            word = columns.close(table, row)
-            closes[word] += 1
-            if word == "half_closed":
-                half_closed.append(row)
+    closed = [row for row in rows if o_fins[row] or r_fins[row]]
+    for row, flow in zip(closed, columns.records(table, closed, ("close",)), strict=True):
+        word = flow["close"]
+        closes[word] += 1
+        if word == "half_closed":
+            half_closed.append(row)
     return Lists(
         {word: handshakes[word] for word in verdict.HANDSHAKES if word in handshakes},
         {word: closes[word] for word in verdict.CLOSES if word in closes},

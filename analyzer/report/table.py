@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from analyzer.flows.columns import BY_NAME, record
+from analyzer.flows.columns import BY_NAME, records
 from analyzer.flows.table import FlowTable
 from analyzer.report import grid, words
 
@@ -26,11 +26,11 @@ _RIGHT = (0, 7, 8, 9)
 def write(out: TextIO, table: FlowTable, rows: Sequence[int], names: Sequence[str] | None) -> None:
     """Write the flows in `rows`; without `names`, the few columns, as many as a terminal is wide."""
     if names is None:
-        cells = [_few(record(table, row, _NEEDED)) for row in rows]
+        cells = [_few(flow) for flow in records(table, rows, _NEEDED)]
         made = grid.lines(_HEADINGS, cells, right=_RIGHT, width=grid.width_of(out))
     else:
         right = [place for place, name in enumerate(names) if BY_NAME[name].kind in ("int", "time", "span")]
-        cells = [[cell_text(value) for value in record(table, row, names).values()] for row in rows]
+        cells = [[cell_text(value) for value in flow.values()] for flow in records(table, rows, names)]
         made = grid.lines(names, cells, right=right)
     for line in made:
         out.write(line + "\n")

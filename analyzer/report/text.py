@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from analyzer.flows import columns
-from analyzer.flows.columns import record
+from analyzer.flows.columns import records
 from analyzer.flows.table import FlowTable
 from analyzer.listeners import Listener, listeners
 from analyzer.report import grid, words
@@ -280,7 +280,7 @@ def _list(
     yield style.strong(f"{title}: {len(rows):,}")
     if not rows:
         return
-    flows = [record(analysis.table, row, _NEEDED) for row in rows[:LISTED]]
+    flows = list(records(analysis.table, rows[:LISTED], _NEEDED))
     made = [
         {
             "flow": str(flow["flow"]),

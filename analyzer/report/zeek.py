@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from analyzer.flows.columns import record
+from analyzer.flows.columns import records
 from analyzer.flows.table import FlowTable
 from analyzer.report.words import SECOND_NS
 
@@ -58,8 +58,8 @@ def write(out: TextIO, table: FlowTable, rows: Sequence[int], names: Sequence[st
     out.write(f"#open\t{stamp}\n")
     out.write("\t".join(("#fields", *(name for name, _ in FIELDS))) + "\n")
     out.write("\t".join(("#types", *(kind for _, kind in FIELDS))) + "\n")
-    for row in rows:
-        out.write("\t".join(_values(record(table, row, _NEEDED))) + "\n")
+    for flow in records(table, rows, _NEEDED):
+        out.write("\t".join(_values(flow)) + "\n")
     out.write(f"#close\t{stamp}\n")
 
 

@@ -18,6 +18,7 @@ except ModuleNotFoundError:
 from array import array
 from os import urandom
 from struct import Struct
+from sys import byteorder
 
 from analyzer import segments
 from analyzer.flows import facts
@@ -222,6 +223,8 @@ _BY_OWN = bytes(reason in states.BY_OWN for reason in range(256))
 _UNCHANGED = cython.declare(cython.uint, states.NONE)
 _KEY4 = Struct("<IHIHI").pack
 _KEY6 = Struct("<QQHQQHI").pack
+_TWO_WORDS = bytes(16)
+_ONE_BYTE = tuple(bytes((value,)) for value in range(256))
 
 
 @cython.cfunc
@@ -271,6 +274,40 @@ def _slot(
     """The cache slot of a 4-tuple, the same for both directions."""
     both: cython.ulonglong = (_keyed(a_hi, a_lo, a_port) + _keyed(b_hi, b_lo, b_port)) & _M64
     return (both >> 40) & _SLOT_MASK
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _word(log: bytearray, at: cython.Py_ssize_t) -> cython.ulonglong:
+    """Word `at` of a log."""
+    place: cython.Py_ssize_t = at << 3
+    byte: cython.Py_ssize_t
+    value: cython.ulonglong = 0
+    part: cython.ulonglong
+    for byte in range(8):
+        part = log[place + byte]
+        value |= part << (byte << 3)
+    return value
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _put(log: bytearray, at: cython.Py_ssize_t, value: cython.ulonglong) -> cython.void:
+    """Set word `at` of a log."""
+    place: cython.Py_ssize_t = at << 3
+    byte: cython.Py_ssize_t
+    for byte in range(8):
+        log[place + byte] = (value >> (byte << 3)) & 0xFF
+
+
+@cython.cfunc
+def _append_words(log: bytearray, first: cython.ulonglong, second: cython.ulonglong) -> cython.void:
+    at: cython.Py_ssize_t = len(log) >> 3
+    log += _TWO_WORDS
+    _put(log, at, first)
+    _put(log, at + 1, second)
 
 
 @cython.final
@@ -324,6 +361,10 @@ class End:
     data_id2: cython.ushort
     data_ns: cython.longlong
     data_ns2: cython.longlong
+    largest_acked: cython.uint  # payload of the largest segment that the peer acknowledged
+    pending_size: cython.uint  # the largest sent since that is not acknowledged yet
+    z_last: cython.uint  # Zeek: the end of what was seen of it
+    bad_checksums: cython.uint
     # all else
     retransmissions: cython.ulonglong
     duplicates: cython.ulonglong
@@ -402,18 +443,14 @@ class End:
     probes: cython.ushort  # keep-alives sent since the peer last spoke
     stuck_seq: cython.uint  # data sent again while the peer acknowledged nothing beyond
     stuck_size: cython.uint
-    largest_acked: cython.uint
-    pending_size: cython.uint  # the largest sent since that is not acknowledged yet
     pending_end: cython.uint
     first_tsval: cython.uint
-    bad_checksums: cython.uint
     stuck_ns: cython.longlong
     probe_ns: cython.longlong
     # compatibility: Zeek and Wireshark
     zeek: cython.uchar
     z_closed: cython.uchar  # it was CLOSED when its RST came
     z_start: cython.uint  # where its relative sequence numbers begin
-    z_last: cython.uint  # the end of what was seen of it
     z_syn: cython.uint
     z_fin: cython.uint
     z_rst: cython.uint
@@ -444,9 +481,9 @@ class Flow:
     completeness: cython.uchar
     last_ns: cython.longlong
     last_packet: cython.ulonglong
+    bits: cython.uint
     # all else
     number: cython.ulonglong
-    bits: cython.uint
     originator: cython.uchar  # side: 0 a, 1 b
     direction_basis: cython.uchar
     w_done: cython.uchar  # Wireshark has opened another stream on the 4-tuple
@@ -471,7 +508,7 @@ class Flow:
     late: object  # its last packet before a new connection began on its ports, and those since; None: none since
     foreign: object  # the same of the connection before
     history: bytes
-    log: object
+    log: bytearray  # pairs of words of 8 bytes: time, packed transition
     key: bytes
     previous: Flow
     older: Flow
@@ -480,7 +517,7 @@ class Flow:
 
 def _defaults(kind: type) -> None:
     """Uncompiled, give every field the zero that compiled fields are born with."""
-    objects = {"list", "object", "bytes", "End", "Flow"}
+    objects = {"list", "object", "bytes", "bytearray", "End", "Flow"}
     for name, annotation in kind.__annotations__.items():
         setattr(kind, name, None if annotation in objects else 0)
 
@@ -549,6 +586,29 @@ class Tracker:
         _assign = cython.declare(cython.bint)
         _segment = cython.declare(Segment)
         _leaving = cython.declare(list)
+        _batch = cython.declare(object)
+        _kind = cython.declare(cython.uchar[::1])
+        _packet = cython.declare(cython.ulonglong[::1])
+        _ts_ns = cython.declare(cython.longlong[::1])
+        _src_hi = cython.declare(cython.ulonglong[::1])
+        _src_lo = cython.declare(cython.ulonglong[::1])
+        _dst_hi = cython.declare(cython.ulonglong[::1])
+        _dst_lo = cython.declare(cython.ulonglong[::1])
+        _sport = cython.declare(cython.ushort[::1])
+        _dport = cython.declare(cython.ushort[::1])
+        _seq = cython.declare(cython.uint[::1])
+        _ack = cython.declare(cython.uint[::1])
+        _flags = cython.declare(cython.ushort[::1])
+        _window = cython.declare(cython.ushort[::1])
+        _payload = cython.declare(cython.uint[::1])
+        _ip_id = cython.declare(cython.ushort[::1])
+        _mark = cython.declare(cython.ushort[::1])
+        _tsval = cython.declare(cython.uint[::1])
+        _options = cython.declare(cython.ushort[::1])
+        _mss = cython.declare(cython.ushort[::1])
+        _ttl = cython.declare(cython.uchar[::1])
+        _wscale = cython.declare(cython.uchar[::1])
+        _scope = cython.declare(cython.uint[::1])
 
     def __init__(
         self,
@@ -590,33 +650,36 @@ class Tracker:
         self._assign = assign
         self._segment = Segment()
         self._leaving = []
+        self._batch = None
 
     # --- batches in, facts out ---------------------------------------------------------------------------------
 
     def feed(self, batch: SegmentBatch) -> None:
         """Track the segments of `batch`, in order. Flows that leave are in `departed` afterwards."""
-        kind: cython.uchar[::1] = batch.kind
-        packet: cython.ulonglong[::1] = batch.packet
-        ts_ns: cython.longlong[::1] = batch.ts_ns
-        src_hi: cython.ulonglong[::1] = batch.src_hi
-        src_lo: cython.ulonglong[::1] = batch.src_lo
-        dst_hi: cython.ulonglong[::1] = batch.dst_hi
-        dst_lo: cython.ulonglong[::1] = batch.dst_lo
-        sport: cython.ushort[::1] = batch.sport
-        dport: cython.ushort[::1] = batch.dport
-        seq: cython.uint[::1] = batch.seq
-        ack: cython.uint[::1] = batch.ack
-        flags: cython.ushort[::1] = batch.flags
-        window: cython.ushort[::1] = batch.window
-        payload: cython.uint[::1] = batch.payload
-        ip_id: cython.ushort[::1] = batch.ip_id
-        mark: cython.ushort[::1] = batch.mark
-        tsval: cython.uint[::1] = batch.tsval
-        options: cython.ushort[::1] = batch.options
-        mss: cython.ushort[::1] = batch.mss
-        ttl: cython.uchar[::1] = batch.ttl
-        wscale: cython.uchar[::1] = batch.wscale
-        scope: cython.uint[::1] = batch.scope
+        if batch is not self._batch:
+            self._bind(batch)
+        kind: cython.uchar[::1] = self._kind
+        packet: cython.ulonglong[::1] = self._packet
+        ts_ns: cython.longlong[::1] = self._ts_ns
+        src_hi: cython.ulonglong[::1] = self._src_hi
+        src_lo: cython.ulonglong[::1] = self._src_lo
+        dst_hi: cython.ulonglong[::1] = self._dst_hi
+        dst_lo: cython.ulonglong[::1] = self._dst_lo
+        sport: cython.ushort[::1] = self._sport
+        dport: cython.ushort[::1] = self._dport
+        seq: cython.uint[::1] = self._seq
+        ack: cython.uint[::1] = self._ack
+        flags: cython.ushort[::1] = self._flags
+        window: cython.ushort[::1] = self._window
+        payload: cython.uint[::1] = self._payload
+        ip_id: cython.ushort[::1] = self._ip_id
+        mark: cython.ushort[::1] = self._mark
+        tsval: cython.uint[::1] = self._tsval
+        options: cython.ushort[::1] = self._options
+        mss: cython.ushort[::1] = self._mss
+        ttl: cython.uchar[::1] = self._ttl
+        wscale: cython.uchar[::1] = self._wscale
+        scope: cython.uint[::1] = self._scope
         count: cython.Py_ssize_t = batch.count
         i: cython.Py_ssize_t
         ahead: cython.Py_ssize_t
@@ -821,6 +884,33 @@ class Tracker:
         if self._leaving:
             self._write_leaving()
 
+    @cython.cfunc
+    def _bind(self, batch: SegmentBatch) -> cython.void:
+        """Take hold of a batch's columns: it costs as much as a hundred segments, and a batch is used again."""
+        self._batch = batch
+        self._kind = batch.kind
+        self._packet = batch.packet
+        self._ts_ns = batch.ts_ns
+        self._src_hi = batch.src_hi
+        self._src_lo = batch.src_lo
+        self._dst_hi = batch.dst_hi
+        self._dst_lo = batch.dst_lo
+        self._sport = batch.sport
+        self._dport = batch.dport
+        self._seq = batch.seq
+        self._ack = batch.ack
+        self._flags = batch.flags
+        self._window = batch.window
+        self._payload = batch.payload
+        self._ip_id = batch.ip_id
+        self._mark = batch.mark
+        self._tsval = batch.tsval
+        self._options = batch.options
+        self._mss = batch.mss
+        self._ttl = batch.ttl
+        self._wscale = batch.wscale
+        self._scope = batch.scope
+
     def take(self) -> FlowFacts:
         """The facts of the flows that left since the last call."""
         taken = self.departed
@@ -990,7 +1080,7 @@ class Tracker:
         flow.rtt_originator = -1
         if flow.v6:
             flow.bits |= _B_IPV6
-        flow.log = array("Q")
+        flow.log = bytearray()
         if (g.flags & _SYN) and not (g.flags & _RST):
             if g.flags & _ACK:
                 flow.direction_basis = 1
@@ -2030,8 +2120,8 @@ class Tracker:
         self, flow: Flow, end: End, state: cython.uint, basis: cython.uint, reason: cython.uint, g: Segment
     ) -> cython.void:
         """Move an end, and log it; several moves by one packet are one."""
-        log: object = flow.log
-        size: cython.Py_ssize_t = len(log)
+        log: bytearray = flow.log
+        size: cython.Py_ssize_t = len(log) >> 3
         packed: cython.ulonglong = g.packet
         last: cython.ulonglong
         packed = (packed << 16) | (reason << 8) | (basis << 5) | (state << 1) | end.side
@@ -2049,24 +2139,23 @@ class Tracker:
         end.state = state
         end.basis = basis
         if size:
-            last = log[size - 1]
+            last = _word(log, size - 1)
             if (last >> 16) == g.packet and (last & 1) == end.side and not (last & 0x80):
-                log[size - 1] = packed
+                _put(log, size - 1, packed)
                 return
             if size > 2:
-                last = log[size - 3]
+                last = _word(log, size - 3)
                 if (last >> 16) == g.packet and (last & 1) == end.side and not (last & 0x80):
-                    log[size - 3] = packed
+                    _put(log, size - 3, packed)
                     return
         if size >= 4 * MAX_LOG:
             return
-        log.append(g.ts if g.ts > 0 else 0)
-        log.append(packed)
+        _append_words(log, g.ts if g.ts > 0 else 0, packed)
 
     @cython.cfunc
     def _refresh(self, flow: Flow, end: End, reason: cython.uint, g: Segment, interval: cython.longlong) -> cython.void:
         """A retransmission (or its answer) that shows the state to live on; `interval` 0: not by the timer."""
-        log: object = flow.log
+        log: bytearray = flow.log
         packed: cython.ulonglong = g.packet
         packed = (packed << 16) | (reason << 8) | (end.basis << 5) | (end.state << 1) | end.side
         end.refresh = g.ts
@@ -2074,32 +2163,31 @@ class Tracker:
         if interval > 0:
             end.repeats += 1
             end.interval = interval
-        if len(log) >= 2 * MAX_LOG:
+        if len(log) >= 16 * MAX_LOG:
             return
-        log.append(g.ts if g.ts > 0 else 0)
-        log.append(packed)
+        _append_words(log, g.ts if g.ts > 0 else 0, packed)
 
     @cython.cfunc
     def _withdraw(self, flow: Flow, end: End) -> cython.void:
         """Take back the end's last assumption, from its own time on: the state before it never ended."""
-        log: object = flow.log
-        at: cython.Py_ssize_t = len(log) - 1
+        log: bytearray = flow.log
+        at: cython.Py_ssize_t = (len(log) >> 3) - 1
         entry: cython.ulonglong
         taken: cython.bint = False
         while at > 0:
-            entry = log[at]
+            entry = _word(log, at)
             if (entry & 1) == end.side and not (entry & 0x80):
                 if taken:
                     end.state = (entry >> 1) & 0xF
                     end.basis = (entry >> 5) & 3
-                    end.since = log[at - 1]
+                    end.since = _word(log, at - 1)
                     end.refresh = end.before_refresh
                     end.repeats = end.before_repeats
                     end.interval = end.before_interval
                     return
                 if ((entry >> 5) & 3) != _INFERRED or _BY_OWN[(entry >> 8) & 0xFF]:
                     return
-                log[at] = entry | 0x80
+                _put(log, at, entry | 0x80)
                 taken = True
             at -= 2
         if taken:
@@ -2109,8 +2197,8 @@ class Tracker:
     @cython.cfunc
     def _unacknowledge_fin(self, flow: Flow, end: End, g: Segment) -> cython.void:
         """A FIN repeated after its ACK was captured: the ACK did not arrive, and what rested on it is taken back."""
-        log: object = flow.log
-        at: cython.Py_ssize_t = len(log) - 1
+        log: bytearray = flow.log
+        at: cython.Py_ssize_t = (len(log) >> 3) - 1
         entry: cython.ulonglong
         state: cython.uint
         reason: cython.ulonglong
@@ -2123,24 +2211,26 @@ class Tracker:
         end.contradicted = 1
         final = _FIN_WAIT_1
         while at > 0:
-            entry = log[at]
+            entry = _word(log, at)
             if (entry & 1) == end.side and not (entry & 0x80):
                 state = (entry >> 1) & 0xF
                 if not _BY_OWN[(entry >> 8) & 0xFF]:
-                    log[at] = entry | 0x80
+                    _put(log, at, entry | 0x80)
                 elif state == _FIN_WAIT_1 or state == _CLOSING or state == _LAST_ACK:
                     if final != _CLOSING:
                         final = state
                         if ((entry >> 5) & 3) == _INFERRED:
                             basis = _INFERRED
                     elif state == _CLOSING:
-                        log[turned] |= 0x80  # it was there already
+                        _put(log, turned, _word(log, turned) | 0x80)  # it was there already
                     break
                 elif state == _TIME_WAIT:
                     # It acknowledged the peer's FIN without its own being acknowledged.
                     final = _CLOSING
+                    if ((entry >> 5) & 3) == _INFERRED:
+                        basis = _INFERRED
                     reason = _REASON[_EV_ACK_OF_FIN * _STATES + _FIN_WAIT_1]
-                    log[at] = (entry & ~low_bits) | (reason << 8) | (_CLOSING << 1)
+                    _put(log, at, (entry & ~low_bits) | (reason << 8) | (_CLOSING << 1))
                     turned = at
             at -= 2
         end.state = final
@@ -2154,8 +2244,8 @@ class Tracker:
     @cython.cfunc
     def _revive(self, flow: Flow, end: End, g: Segment) -> cython.void:
         """It sends on although a RST, or a SYN in its name, should have ended it: forged, or never arrived."""
-        log: object = flow.log
-        at: cython.Py_ssize_t = len(log) - 1
+        log: bytearray = flow.log
+        at: cython.Py_ssize_t = (len(log) >> 3) - 1
         entry: cython.ulonglong
         if flow.reset_by == 1 + end.side:
             # Whoever sent the RST was not the connection's end.
@@ -2166,17 +2256,17 @@ class Tracker:
             flow.bits &= ~_B_REPLACED
             self._disown(flow, end)
         while at > 0:
-            entry = log[at]
+            entry = _word(log, at)
             if (entry & 1) == end.side and not (entry & 0x80):
                 if ((entry >> 1) & 0xF) != _CLOSED:
                     end.state = (entry >> 1) & 0xF
                     end.basis = _INFERRED  # of this connection or of the next, whose SYN was not captured
-                    end.since = log[at - 1]
+                    end.since = _word(log, at - 1)
                     end.reset = 0
                     end.replaced = 0
                     self._refresh(flow, end, _RE_REVIVED, g, 0)
                     return
-                log[at] = entry | 0x80
+                _put(log, at, entry | 0x80)
             at -= 2
 
     @cython.cfunc
@@ -2196,15 +2286,15 @@ class Tracker:
         same: cython.bint = newest.a_lo == flow.a_lo and newest.a_port == flow.a_port and newest.a_hi == flow.a_hi
         side: cython.uint = end.side if same else 1 - end.side
         forged: End = newest.b if side else newest.a
-        log: object = newest.log
+        log: bytearray = newest.log
         at: cython.Py_ssize_t
         entry: cython.ulonglong
         if forged.state != _SYN_SENT:
             return
-        for at in range(1, len(log), 2):
-            entry = log[at]
+        for at in range(1, len(log) >> 3, 2):
+            entry = _word(log, at)
             if (entry & 1) == side:
-                log[at] = entry | 0x80
+                _put(log, at, entry | 0x80)
         forged.state = _CLOSED
         forged.basis = _UNKNOWN
 
@@ -2370,13 +2460,15 @@ class Tracker:
     @cython.cfunc
     def _packed_log(self, flow: Flow) -> bytes:
         """The log with side 0 the originator."""
-        log: object = flow.log
+        words: object = array("Q")
+        words.frombytes(flow.log)
         at: cython.Py_ssize_t
+        if byteorder == "big":
+            words.byteswap()
         if flow.originator:
-            log = log[:]
-            for at in range(1, len(log), 2):
-                log[at] ^= 1
-        return log.tobytes()
+            for at in range(1, len(words), 2):
+                words[at] ^= 1
+        return words.tobytes()
 
     # --- what Wireshark and Zeek would say ----------------------------------------------------------------------
 
@@ -2442,7 +2534,9 @@ class Tracker:
         """Append a Zeek history letter (given in upper case); equal histories share one object."""
         if len(flow.history) >= MAX_HISTORY:
             return
-        grown: bytes = flow.history + bytes((letter | (32 if sender.side else 0),))
+        letters: tuple = _ONE_BYTE
+        more: bytes = letters[letter | (32 if sender.side else 0)]
+        grown: bytes = flow.history + more
         known: object = self._interned.get(grown)
         if known is None:
             known = grown

@@ -825,6 +825,67 @@ def _vlan_texts(vlans: int) -> tuple[str, ...]:
     return (f"vlan {'.'.join(tags)}",) if tags else ()
 
 
+@cython.final
+@cython.cclass
+class _Columns:
+    """The columns of the batch that is being filled: to take hold of them costs as much as many segments do."""
+
+    batch: SegmentBatch | None
+    kind: cython.uchar[::1]
+    packet: cython.ulonglong[::1]
+    ts_ns: cython.longlong[::1]
+    src_hi: cython.ulonglong[::1]
+    src_lo: cython.ulonglong[::1]
+    dst_hi: cython.ulonglong[::1]
+    dst_lo: cython.ulonglong[::1]
+    sport: cython.ushort[::1]
+    dport: cython.ushort[::1]
+    seq: cython.uint[::1]
+    ack: cython.uint[::1]
+    flags: cython.ushort[::1]
+    window: cython.ushort[::1]
+    payload: cython.uint[::1]
+    ip_id: cython.ushort[::1]
+    ttl: cython.uchar[::1]
+    mark: cython.ushort[::1]
+    tsval: cython.uint[::1]
+    tsecr: cython.uint[::1]
+    options: cython.ushort[::1]
+    mss: cython.ushort[::1]
+    wscale: cython.uchar[::1]
+    scope: cython.uint[::1]
+
+    def __init__(self) -> None:
+        self.batch = None
+
+    @cython.cfunc
+    def hold(self, batch: SegmentBatch) -> cython.void:
+        self.batch = batch
+        self.kind = batch.kind
+        self.packet = batch.packet
+        self.ts_ns = batch.ts_ns
+        self.src_hi = batch.src_hi
+        self.src_lo = batch.src_lo
+        self.dst_hi = batch.dst_hi
+        self.dst_lo = batch.dst_lo
+        self.sport = batch.sport
+        self.dport = batch.dport
+        self.seq = batch.seq
+        self.ack = batch.ack
+        self.flags = batch.flags
+        self.window = batch.window
+        self.payload = batch.payload
+        self.ip_id = batch.ip_id
+        self.ttl = batch.ttl
+        self.mark = batch.mark
+        self.tsval = batch.tsval
+        self.tsecr = batch.tsecr
+        self.options = batch.options
+        self.mss = batch.mss
+        self.wscale = batch.wscale
+        self.scope = batch.scope
+
+
 class Decoder:
     """Turns frames into rows of a `SegmentBatch`, and counts what it met.
 
@@ -867,6 +928,7 @@ class Decoder:
         packet.first_shard = -(-part * _segments.SHARDS // parts)
         packet.after_shard = -(-(part + 1) * _segments.SHARDS // parts)
         self._packet = packet
+        self._columns = _Columns()
         self.left_out_ns = 0
         self._tunnels: tuple[str, ...] = ()
         self._split_headers: HeaderFragments | None = None
@@ -890,29 +952,32 @@ class Decoder:
         f_wirelen: cython.uint[::1] = frames.wirelen
         f_ts_ns: cython.longlong[::1] = frames.ts_ns
         f_linktype: cython.ushort[::1] = frames.linktype
-        o_kind: cython.uchar[::1] = out.kind
-        o_packet: cython.ulonglong[::1] = out.packet
-        o_ts_ns: cython.longlong[::1] = out.ts_ns
-        o_src_hi: cython.ulonglong[::1] = out.src_hi
-        o_src_lo: cython.ulonglong[::1] = out.src_lo
-        o_dst_hi: cython.ulonglong[::1] = out.dst_hi
-        o_dst_lo: cython.ulonglong[::1] = out.dst_lo
-        o_sport: cython.ushort[::1] = out.sport
-        o_dport: cython.ushort[::1] = out.dport
-        o_seq: cython.uint[::1] = out.seq
-        o_ack: cython.uint[::1] = out.ack
-        o_flags: cython.ushort[::1] = out.flags
-        o_window: cython.ushort[::1] = out.window
-        o_payload: cython.uint[::1] = out.payload
-        o_ip_id: cython.ushort[::1] = out.ip_id
-        o_ttl: cython.uchar[::1] = out.ttl
-        o_mark: cython.ushort[::1] = out.mark
-        o_tsval: cython.uint[::1] = out.tsval
-        o_tsecr: cython.uint[::1] = out.tsecr
-        o_options: cython.ushort[::1] = out.options
-        o_mss: cython.ushort[::1] = out.mss
-        o_wscale: cython.uchar[::1] = out.wscale
-        o_scope: cython.uint[::1] = out.scope
+        columns: _Columns = self._columns
+        if columns.batch is not out:
+            columns.hold(out)
+        o_kind: cython.uchar[::1] = columns.kind
+        o_packet: cython.ulonglong[::1] = columns.packet
+        o_ts_ns: cython.longlong[::1] = columns.ts_ns
+        o_src_hi: cython.ulonglong[::1] = columns.src_hi
+        o_src_lo: cython.ulonglong[::1] = columns.src_lo
+        o_dst_hi: cython.ulonglong[::1] = columns.dst_hi
+        o_dst_lo: cython.ulonglong[::1] = columns.dst_lo
+        o_sport: cython.ushort[::1] = columns.sport
+        o_dport: cython.ushort[::1] = columns.dport
+        o_seq: cython.uint[::1] = columns.seq
+        o_ack: cython.uint[::1] = columns.ack
+        o_flags: cython.ushort[::1] = columns.flags
+        o_window: cython.ushort[::1] = columns.window
+        o_payload: cython.uint[::1] = columns.payload
+        o_ip_id: cython.ushort[::1] = columns.ip_id
+        o_ttl: cython.uchar[::1] = columns.ttl
+        o_mark: cython.ushort[::1] = columns.mark
+        o_tsval: cython.uint[::1] = columns.tsval
+        o_tsecr: cython.uint[::1] = columns.tsecr
+        o_options: cython.ushort[::1] = columns.options
+        o_mss: cython.ushort[::1] = columns.mss
+        o_wscale: cython.uchar[::1] = columns.wscale
+        o_scope: cython.uint[::1] = columns.scope
         met: cython.ulonglong[::1] = self._met
         packet: _Packet = self._packet
         verify: cython.bint = self.verify_checksums

@@ -63,8 +63,8 @@ def sockets(path: Path, at_ns: int, host: str) -> dict[tuple[str, int, str, int]
     return sockets_of(table(path), at_ns, host)
 
 
-def sockets_of(flows: FlowTable, at_ns: int, host: str) -> dict[tuple[str, int, str, int], str]:
-    """The same of a table."""
+def sockets_of(flows: FlowTable, at_ns: int, host: str | None) -> dict[tuple[str, int, str, int], str]:
+    """The same of a table; of all hosts, where none is named."""
     return {_key(one): one.state for one in sockets_at(flows, at_ns, host) if one.flow is not None}
 
 

@@ -68,6 +68,19 @@ def test_sockets_of_the_host_captured_on(case: Case) -> None:
 
 
 @each
+def test_columns_and_socket_table_agree_at_the_end(case: Case) -> None:
+    """The states of the columns are kept while tracking, those of the socket table follow from the log."""
+    flows = analysis.table(case.capture)
+    columns = {
+        (row[end], row[f"{end}_port"], row[peer], row[f"{peer}_port"]): row[f"{end}_state"]
+        for row in analysis.records(case.capture)  # the newest of a 4-tuple last
+        for end, peer in (("originator", "responder"), ("responder", "originator"))
+        if row[f"{end}_state"] not in ("CLOSED", "LISTEN")
+    }
+    assert analysis.sockets_of(flows, flows.end_ns, None) == columns
+
+
+@each
 def test_totals(case: Case) -> None:
     """Segments, SYNs, SYN+ACKs, FINs, RSTs and payload of the whole capture, as tcpdump counts them."""
     rows = analysis.records(case.capture)
