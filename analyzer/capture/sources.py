@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from _thread import RLock  # threading's, without the time that importing threading takes
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any, BinaryIO, NamedTuple
@@ -106,9 +107,13 @@ def reason(error: Exception) -> str:
 
 
 class OpenFiles:
-    """Keeps at most `MAX_OPEN_FILES` descriptors open, closing the one unused for longest."""
+    """Keeps at most `MAX_OPEN_FILES` descriptors open, closing the one unused for longest.
+
+    Files are read in threads of their own, too (`ahead`): `lock` is held while a descriptor is in use.
+    """
 
     def __init__(self) -> None:
+        self.lock = RLock()
         self._open: OrderedDict[int, RawFile] = OrderedDict()
 
     def use(self, file: RawFile) -> None:
@@ -133,11 +138,12 @@ class RawFile:
 
     def read(self, size: int) -> bytes:
         try:
-            if self._file is None:
-                self._file = open(self._path, "rb", buffering=0)  # noqa: SIM115
-                self._file.seek(self.taken)
-            self._pool.use(self)
-            data = self._file.read(size)
+            with self._pool.lock:
+                if self._file is None:
+                    self._file = open(self._path, "rb", buffering=0)  # noqa: SIM115
+                    self._file.seek(self.taken)
+                self._pool.use(self)
+                data = self._file.read(size)
         except OSError as error:
             raise CaptureError(f"{self._path}: {reason(error)}") from None
         self.taken += len(data)
@@ -150,8 +156,9 @@ class RawFile:
             self._file = None
 
     def close(self) -> None:
-        self.park()
-        self._pool.drop(self)
+        with self._pool.lock:
+            self.park()
+            self._pool.drop(self)
 
 
 class RawStream:
