@@ -95,6 +95,8 @@ def _status(analysis: Analysis, args: argparse.Namespace) -> int:
 
 def _check(wanted: list[str]) -> None:
     """Raise UsageError where a word is neither a finding's name nor a severity."""
+    if not wanted:
+        return
     from analyzer.findings.finding import SEVERITIES
     from analyzer.report.explain import cause_of
 

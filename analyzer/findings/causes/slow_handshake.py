@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import compress
-from statistics import median
 
 from analyzer.findings import wording
 from analyzer.findings.finding import Cause, Finding
@@ -64,6 +63,8 @@ def _measured(index: Index, wanted: set[ListenerKey]) -> dict[ListenerKey, int]:
 
 
 def _finding(index: Index, key: ListenerKey | None, rows: list[int], others: int) -> Finding:
+    from statistics import median  # its imports cost every start
+
     to_server = median([index.table.rtt(row, "responder") or 0 for row in rows])
     to_client = median([index.table.rtt(row, "originator") or 0 for row in rows])
     half = "server" if to_server >= to_client else "client"
