@@ -17,6 +17,7 @@ from analyzer.flows import facts as f
 from analyzer.flows import verdict
 from analyzer.flows.facts import INDEX, WIDTH
 from analyzer.flows.table import FlowTable
+from analyzer.segments import OPT_SACK_PERMITTED
 from analyzer.tcp import states
 
 #: (high, low) halves of an address
@@ -376,6 +377,10 @@ class Index:
         """The responding host of a row."""
         start = self._order[row] * WIDTH
         return self._rows[start + _R_HI], self._rows[start + _R_LO]
+
+    def ordinary(self, row: int) -> bool:
+        """Whether its SYN offers SACK, as every system in use does, and tools that flood or scan mostly do not."""
+        return bool(self.fact(row, "o_options") & OPT_SACK_PERMITTED)
 
     def by(self, key: Callable[[int], Key], rows: Iterable[int]) -> list[tuple[Key, list[int]]]:
         """Rows by a key of each, the largest group first."""

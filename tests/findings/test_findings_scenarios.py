@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from analyzer.segments import BAD_CHECKSUM, HAS_IP_ID, HAS_TIMESTAMP, OPT_FAST_OPEN, OPT_MSS
+from analyzer.segments import BAD_CHECKSUM, HAS_IP_ID, HAS_TIMESTAMP, OPT_FAST_OPEN, OPT_MSS, OPT_SACK_PERMITTED
 
 
 def only(found, name):
@@ -77,10 +77,26 @@ def try_in_vain(connection, at=0.0, retries=4):
 
 
 def test_syns_dropped_while_others_are_served_are_an_accept_queue_overflow(capture):
-    capture.connection().serve()
+    old = capture.connection().serve()
+    old.s_data(2)
     for _ in range(3):
         try_in_vain(capture.connection(), 0.5)
     assert capture.names(end=5) == {"accept_queue_overflow": "critical"}
+
+
+def test_syns_lost_while_the_server_says_nothing_at_all_may_be_an_outage(capture):
+    """A path that is down from 3 to 6.5 s: the SYNs before are lost, those after it are answered."""
+    for at in (0, 1, 9):
+        capture.connection().serve(at)
+    for number in range(4):
+        one = capture.connection()
+        try_in_vain(one, 3 + number / 5, retries=2)
+        one.c_syn(6.6 + number / 5)
+        one.s_synack(6.61 + number / 5)
+        one.c_ack(6.62 + number / 5)
+    found = only(capture.find(end=12), "accept_queue_overflow")
+    assert (found.severity, found.confidence) == ("warning", "medium")
+    assert any("host or path may have been down" in line for line in found.evidence)
 
 
 def test_sources_that_are_never_served_may_be_filtered(capture):
@@ -205,6 +221,108 @@ def test_a_filter_that_kept_syn_fin_and_rst_is_not_a_host_of_half_open_handshake
             one.c_fin(at + 0.5)
             one.s_fin(at + 0.51)
     assert capture.names(end=60) == {"capture_at_fault": "warning"}
+
+
+def close_without_acks(connection, at):
+    """What a filter that keeps SYN, FIN and RST leaves of a healthy connection."""
+    connection.c_syn(at)
+    connection.s_synack(at + 0.01)
+    connection.client_next += 500
+    connection.c_fin(at + 0.5)
+    connection.s_fin(at + 0.51)
+
+
+def test_a_filter_that_kept_syn_fin_and_rst_is_not_a_host_that_acknowledges_no_fin(capture):
+    """The last ACK is never in such a capture, however long it runs."""
+    for at in range(4):
+        close_without_acks(capture.connection(), at)
+    assert capture.names(end=300) == {"capture_at_fault": "warning"}
+
+
+def test_resets_of_a_client_whose_acks_a_filter_left_out_are_no_scan(capture):
+    close_without_acks(capture.connection(), 0)
+    for port in range(20):
+        one = capture.connection(client="10.0.0.7", service=8000 + port)
+        one.c_syn(port)
+        one.s_synack(port + 0.01)
+        one.client_next += 500
+        one.c_rst(port + 0.5)
+    assert capture.names(end=30) == {"capture_at_fault": "warning", "half_open_scan": "info"}
+
+
+def test_repeated_synacks_are_half_open_whatever_a_filter_left_out(capture):
+    for at in range(4):
+        close_without_acks(capture.connection(), at)
+    one = capture.connection(client="203.0.113.1")
+    one.c_syn(1)
+    for late in (1.01, 2.02, 4.05):
+        one.s_synack(late)
+    found = only(capture.find(end=9), "half_open")
+    assert (found.count, found.confidence) == (1, "low")
+
+
+def test_a_flood_is_seen_through_a_filter_by_its_repeated_synacks(capture):
+    for at in range(4):
+        close_without_acks(capture.connection(), at)
+    for number in range(80):
+        one = capture.connection(client=f"203.0.113.{number}")
+        one.c_syn(number / 100)
+        for late in (0.001, 1.02, 3.05):
+            one.s_synack(number / 100 + late)
+    assert only(capture.find(end=9), "syn_flood").count == 80
+
+
+ORDINARY = OPT_MSS | OPT_SACK_PERMITTED
+
+
+@pytest.mark.parametrize(("server", "client"), [("10.0.0.2", "203.0.113.{}"), ("203.0.113.{}", "10.0.0.1")])
+def test_a_filter_that_kept_only_syns_makes_no_flood_and_no_sweep(capture, server, client):
+    """`tcp[13] & 2 != 0` on eighty healthy handshakes."""
+    for number in range(80):
+        one = capture.connection(client=client.format(number), server=server.format(number))
+        one.c_syn(number / 100, options=ORDINARY)
+        one.s_synack(number / 100 + 0.01)
+    assert capture.names(end=60) == {"capture_at_fault": "warning"}
+
+
+def test_a_queue_of_repeated_synacks_is_no_filter(capture):
+    """A flood of SYNs made to look real, answered with cookies once its first five have filled the queue."""
+    for number in range(80):
+        one = capture.connection(client=f"203.0.113.{number}")
+        one.c_syn(number / 100, options=ORDINARY)
+        for late in (0.001, 1.02, 3.05) if number < 5 else (0.001,):
+            one.s_synack(number / 100 + late)
+    found = only(capture.find(end=60), "syn_flood")
+    assert (found.count, found.confidence) == (80, "high")
+
+
+@pytest.mark.parametrize(("options", "sure"), [(ORDINARY, ("warning", "low")), (OPT_MSS, ("critical", "medium"))])
+def test_syns_alone_may_be_what_a_filter_left_of_healthy_clients(capture, options, sure):
+    """`tcp[13] == 2` keeps not even the SYN+ACKs."""
+    for number in range(80):
+        capture.connection(client=f"203.0.113.{number}").c_syn(number / 100, options=options)
+    found = only(capture.find(end=60), "syn_flood")
+    assert (found.severity, found.confidence) == sure
+
+
+def break_off(connection, at):
+    connection.c_syn(at)
+    connection.s_synack(at + 0.01)
+    connection.c_rst(at + 0.02)
+
+
+def test_a_source_that_breaks_off_at_one_port_after_the_other_is_a_scan(capture):
+    for port in range(4):
+        break_off(capture.connection(service=20 + port), port)
+    assert capture.names(end=9) == {"half_open_scan": "warning"}
+
+
+def test_a_balancers_health_check_is_no_scan(capture):
+    """SYN, SYN+ACK, RST, every two seconds, at each of four back ends."""
+    for at in range(0, 30, 2):
+        for host in range(4):
+            break_off(capture.connection(server=f"10.0.1.{host}"), at + host / 10)
+    assert capture.names(end=40) == {"half_open_scan": "info"}
 
 
 def test_a_handshake_broken_off_is_only_noted(capture):

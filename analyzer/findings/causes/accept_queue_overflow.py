@@ -6,11 +6,13 @@ serves others. One file because it is one cause in two forms: SYNs that came bef
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterator
+from itertools import compress
 
 from analyzer.findings import wording
 from analyzer.findings.finding import CUT, LOSS, ONE_WAY, Cause, Finding
-from analyzer.findings.index import SECOND_NS, Index, ListenerKey
+from analyzer.findings.index import SECOND_NS, Host, Index, ListenerKey
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make
 from analyzer.flows import facts as f
@@ -33,8 +35,34 @@ def look(index: Index) -> Iterator[Finding]:
     }
     index.overflowing = set(ignored) | set(dropped)
     mute = dict(index.by_listener(_mute(index)))
+    signs = _signs(index, {key[:2] for key in dropped})
     for key in sorted(index.overflowing):
-        yield _finding(index, key, ignored.get(key, []), dropped.get(key, []), mute.get(key, []))
+        rows = dropped.get(key, [])
+        alive = any(_alive(index, row, signs[key[:2]]) for row in rows)
+        yield _finding(index, key, ignored.get(key, []), rows, mute.get(key, []), alive)
+
+
+def _signs(index: Index, hosts: set[Host]) -> dict[Host, list[int]]:
+    """When these hosts are known to have sent something, whatever the port, in order."""
+    signs: dict[Host, list[int]] = {host: [] for host in hosts}
+    if hosts:
+        column = index.table.facts.column
+        wanted = [host in hosts for host in zip(column("r_hi"), column("r_lo"), strict=True)]
+        names = ("r_hi", "r_lo", "first_synack_ns", "last_synack_ns", "r_spoke_ns")
+        for high, low, *times in zip(*(compress(column(name), wanted) for name in names), strict=True):
+            signs[high, low] += times
+    return {host: sorted(times) for host, times in signs.items()}
+
+
+def _alive(index: Index, row: int, signs: list[int]) -> bool:
+    """Whether the host spoke between the first SYN that was dropped and the last."""
+    first, last = index.fact(row, "first_ns"), index.fact(row, "last_ns")
+    if _answered(index, row):
+        # The SYN before the one that was answered: where the waits double, it went out soonest.
+        repeats = index.fact(row, "o_syn_retransmissions")
+        waited = index.fact(row, "first_synack_ns") - first
+        last = first + waited * (2 ** (repeats - 1) - 1) // (2**repeats - 1)
+    return bisect(signs, last) > bisect(signs, first)
 
 
 def _mute(index: Index) -> Iterator[int]:
@@ -69,7 +97,9 @@ def _served(index: Index, key: ListenerKey, dropped: list[int]) -> int:
     return index.listeners[key].completed - sum(1 for row in dropped if _answered(index, row))
 
 
-def _finding(index: Index, key: ListenerKey, ignored: list[int], dropped: list[int], mute: list[int]) -> Finding:
+def _finding(
+    index: Index, key: ListenerKey, ignored: list[int], dropped: list[int], mute: list[int], alive: bool
+) -> Finding:
     served = _served(index, key, dropped)
     evidence = []
     if ignored:
@@ -92,13 +122,23 @@ def _finding(index: Index, key: ListenerKey, ignored: list[int], dropped: list[i
             evidence.append(f"SYN dropped: {wording.examples(index, dropped)}")
         else:
             confidence = _filter_or_queue(index, dropped, evidence)
+            if alive:
+                evidence.append("the server sent other segments meanwhile: host and path were up")
+            else:
+                evidence.append("nothing else of the server came meanwhile: host or path may have been down")
+                confidence = "medium" if confidence == "high" else confidence
     elif confidence != "high":
         evidence.append("this may also be loss: what the client sends gets lost between the capture point and the host")
     mute = [row for row in mute if row not in set(ignored) and row not in set(dropped)]
     if mute:
         evidence.append(f"{wording.many(len(mute), 'more client')} got no answer to the data sent after the handshake")
     evidence.append(f"{wording.many(served, 'other connection')} of this listener completed")
-    what = "ignores finished handshakes" if ignored else "drops SYNs while it serves others"
+    if ignored:
+        what = "ignores finished handshakes: its accept queue overflows"
+    elif alive:
+        what = "drops SYNs while it serves others: its accept queue overflows"
+    else:
+        what = "leaves SYNs unanswered though it served others: its accept queue overflows, or it was cut off"
     rows = ignored + dropped + mute
     return make(
         index,
@@ -106,8 +146,7 @@ def _finding(index: Index, key: ListenerKey, ignored: list[int], dropped: list[i
         rows,
         severity="critical" if confidence == "high" else "warning",
         confidence=confidence,
-        summary=f"{wording.listener(key)} {what}: its accept queue overflows"
-        f" ({wording.many(len(rows), 'connection')} hit)",
+        summary=f"{wording.listener(key)} {what} ({wording.many(len(rows), 'connection')} hit)",
         evidence=evidence,
         confirm="on the server `nstat -az TcpExtListenOverflows TcpExtListenDrops` rises, and `ss -lnt` shows Recv-Q"
         " above Send-Q (the backlog) on that port",

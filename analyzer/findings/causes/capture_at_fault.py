@@ -22,6 +22,12 @@ MIN_SHARE = 0.05
 MIN_DROPPED = 0.001
 #: connections with a gap; one or two meet one in any capture of a busy link
 MIN_GAPS = 3
+#: handshakes without a third ACK and without a repetition; one or two may have been answered with a SYN cookie
+MIN_QUIET = 3
+#: share of them; a busy path loses a SYN now and then
+QUIET_SHARE = 0.9
+#: SYN+ACKs repeated to a client that is silent: one more than a path loses
+ABANDONED_REPEATS = 2
 
 
 class Fault(NamedTuple):
@@ -79,13 +85,36 @@ def _one_way(index: Index) -> Iterator[Fault]:
 
 
 def _flags_only(index: Index) -> Iterator[Fault]:
-    if index.flags_only and index.both_closed:
+    if not index.flags_only:
+        return
+    if index.both_closed:
         yield Fault(
             FLAGS_ONLY,
             "only segments with SYN, FIN or RST: a capture filter left the others out",
             "half-open handshakes, unanswered FINs and all counts of bytes",
             True,
         )
+    elif _quiet(index):
+        yield Fault(
+            FLAGS_ONLY,
+            "nothing but SYNs and SYN+ACKs, of ordinary clients, and hardly one came again: a capture filter left the"
+            " others out (or all were SYN cookies, and no client finished a handshake)",
+            "half-open handshakes and floods",
+            True,
+        )
+
+
+def _quiet(index: Index) -> bool:
+    """Whether handshakes stop after the SYN+ACK, and neither end sends again, as each does that waits."""
+    latest = index.end_ns - index.table.timers.cookie_ns
+    rows = [row for row in index.half_open if index.fact(row, "first_ns") < latest]
+    quiet = 0
+    for row in rows:
+        syns, synacks = (index.fact(row, name) for name in ("o_syn_retransmissions", "r_synack_retransmissions"))
+        if synacks >= ABANDONED_REPEATS and not syns:
+            return False
+        quiet += not syns and not synacks and index.ordinary(row)
+    return quiet >= MIN_QUIET and quiet >= QUIET_SHARE * len(rows)
 
 
 def _loss(index: Index) -> Iterator[Fault]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analyzer.findings import wording
-from analyzer.findings.finding import CUT, LOSS, ONE_WAY, Cause, Finding
+from analyzer.findings.finding import CUT, FLAGS_ONLY, LOSS, ONE_WAY, Cause, Finding
 from analyzer.findings.index import SECOND_NS, Host, Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make, places
@@ -84,7 +84,8 @@ def _waiting_side(index: Index, row: int) -> str:
         since = since or index.fact(row, side + "since_ns")
         if index.repeats(row, side) >= MIN_REPEATS and refreshed - since >= MIN_SPAN_NS:
             return side
-        if not acked and index.end_ns - refreshed > index.table.timers.fin_ns:
+        waited = index.end_ns - refreshed > index.table.timers.fin_ns
+        if not acked and waited and FLAGS_ONLY not in index.doubts:  # a filter may have left its ACK out
             return side
     return ""
 
@@ -93,6 +94,6 @@ CAUSE = Cause(
     name="fin_unanswered",
     title="the close finds no answer",
     threshold=f"a FIN repeated {MIN_REPEATS} times, or left without an ACK for a minute",
-    weakened_by=(ONE_WAY, LOSS, CUT),
+    weakened_by=(ONE_WAY, LOSS, FLAGS_ONLY, CUT),
     look=look,
 )

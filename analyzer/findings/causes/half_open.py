@@ -20,8 +20,6 @@ MIN_REPEATS_UNDER_WAY = 2
 
 def look(index: Index) -> Iterator[Finding]:
     """One finding a listener; those beyond the first few share one."""
-    if FLAGS_ONLY in index.doubts:
-        return
     rows = [row for row in index.free(index.half_open) if _due(index, row)]
     for key, group, others in places(index.by_listener(rows)):
         where = f"{wording.many(others, 'other listener')}" if key is None else wording.listener(key)
@@ -40,6 +38,10 @@ def look(index: Index) -> Iterator[Finding]:
             )
         if unseen:
             evidence.append(f"of {unseen:,} not even the SYN is in the capture: backscatter, or one direction only")
+        if FLAGS_ONLY in index.doubts:
+            evidence.append(
+                "the clients' ACKs are not in the capture: a full accept queue, which ignores them, looks the same"
+            )
         if len(calling) == len(group):
             why = "the return path loses them"
         else:
@@ -62,17 +64,20 @@ def look(index: Index) -> Iterator[Finding]:
 
 
 def _due(index: Index, row: int) -> bool:
-    """Repeated more often than loss explains, or the repetition was due and the capture still ran."""
-    return (
-        index.fact(row, "r_synack_retransmissions") >= MIN_REPEATS_UNDER_WAY
-        or index.end_ns - index.fact(row, "last_synack_ns") > index.table.timers.cookie_ns
-    )
+    """Repeated more often than loss explains, or the repetition was due and the capture still ran.
+
+    Where a filter kept no ACK, only repetition tells that none came.
+    """
+    if index.fact(row, "r_synack_retransmissions") >= MIN_REPEATS_UNDER_WAY:
+        return True
+    waited = index.end_ns - index.fact(row, "last_synack_ns") > index.table.timers.cookie_ns
+    return waited and FLAGS_ONLY not in index.doubts
 
 
 CAUSE = Cause(
     name="half_open",
     title="the handshake stops after the SYN+ACK",
     threshold=f"a SYN+ACK repeated {MIN_REPEATS_UNDER_WAY} times, or left alone longer than its first retry takes",
-    weakened_by=(ONE_WAY, LOSS, CUT),
+    weakened_by=(ONE_WAY, LOSS, FLAGS_ONLY, CUT),
     look=look,
 )

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analyzer.findings import wording
-from analyzer.findings.finding import Cause, Finding
+from analyzer.findings.finding import FLAGS_ONLY, Cause, Finding
 from analyzer.findings.index import Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make, places
 from analyzer.flows import facts as f
 
-#: handshakes broken off by one source that completes none: below this it may be a client that gave up
+#: targets at which one source that completes none breaks handshakes off: fewer may be a client that gave up
 MIN_SUSPECT = 3
+#: times at each; a scan asks once and perhaps again, a health check for ever
+MAX_ASKED = 2
 
 
 def look(index: Index) -> Iterator[Finding]:
@@ -26,7 +28,10 @@ def look(index: Index) -> Iterator[Finding]:
         answered = sum(1 for row in rows if index.fact(row, "r_synacks"))
         targets = dict.fromkeys(wording.target(index, row) for row in rows)
         completed = index.sources[source].completed if source else 0
-        suspect = source is not None and len(rows) >= MIN_SUSPECT and not completed and not by_server
+        scans = len(targets) >= MIN_SUSPECT and len(rows) <= MAX_ASKED * len(targets)
+        # Where a filter kept no ACK, all that a client ends with a RST looks so.
+        scans = scans and FLAGS_ONLY not in index.doubts
+        suspect = source is not None and scans and not completed and not by_server
         who = wording.many(others, "other source") if source is None else wording.host(source)
         evidence = [
             f"{answered:,} after the SYN+ACK, {len(rows) - answered:,} before any answer; at {wording.names(targets)}",
@@ -51,7 +56,8 @@ def look(index: Index) -> Iterator[Finding]:
 CAUSE = Cause(
     name="half_open_scan",
     title="the handshake is broken off with a RST",
-    threshold=f"one for notice, {MIN_SUSPECT} of a source that completes none for a warning",
+    threshold=f"one for notice; {MIN_SUSPECT} targets, asked {MAX_ASKED} times at most, of a source that completes none"
+    " for a warning",
     weakened_by=(),
     look=look,
 )

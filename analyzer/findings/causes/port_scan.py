@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analyzer.findings import wording
-from analyzer.findings.finding import CUT, ONE_WAY, Cause, Finding
+from analyzer.findings.finding import CUT, FLAGS_ONLY, ONE_WAY, Cause, Finding
 from analyzer.findings.index import Host, Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make
@@ -25,7 +25,9 @@ def look(index: Index) -> Iterator[Finding]:
     busy = {host for host, source in index.sources.items() if source.attempts >= min(MIN_PORTS, MIN_HOSTS)}
     if not busy:
         return
-    kinds = (index.unanswered, index.refused, index.aborted, index.half_open, index.unreachable)
+    kinds = [index.unanswered, index.refused, index.unreachable]
+    if FLAGS_ONLY not in index.doubts:  # it would make half-open ones of all that did well
+        kinds += [index.aborted, index.half_open]
     rows = [row for kind in kinds for row in index.free(kind) if index.originator(row) in busy]
     for source, failed in index.by(index.originator, rows):
         if len(failed) < min(MIN_PORTS, MIN_HOSTS):

@@ -25,14 +25,14 @@ MIN_SOURCES = 10
 MIN_SHARE = 0.1
 #: a flood in the last second, before any retry was due: so many at once, hardly one of which completes
 MIN_SUDDEN, SUDDEN_SHARE = 500, 0.9
+#: SYNs of ordinary systems among them, from which on healthy clients may have sent them all
+ORDINARY_SHARE = 0.9
 
 
 def look(index: Index) -> Iterator[Finding]:
     """One finding a listener."""
-    if FLAGS_ONLY in index.doubts:
-        return
     once: list[int] = []
-    for rows in (index.free(index.half_open), index.free(index.unanswered)):
+    for rows in (_abandoned(index), index.free(index.unanswered)):
         again = index.facts(rows, "o_syn_retransmissions")
         once.extend(row for row, repeats in zip(rows, again, strict=True) if not repeats)
     for key, rows in index.by_listener(once):
@@ -44,6 +44,14 @@ def look(index: Index) -> Iterator[Finding]:
         sources = len(index.originators(rows))
         if sources >= MIN_SOURCES and len(rows) >= MIN_SHARE * attempts and _at_once(index, rows) >= MIN_ABANDONED:
             yield _finding(index, key, rows, sources)
+
+
+def _abandoned(index: Index) -> list[int]:
+    """Answered and never finished; where a filter kept no ACK, only the repeated SYN+ACK tells."""
+    rows = index.free(index.half_open)
+    if FLAGS_ONLY not in index.doubts:
+        return rows
+    return [row for row, again in zip(rows, index.facts(rows, "r_synack_retransmissions"), strict=True) if again]
 
 
 def _due(index: Index, rows: list[int]) -> list[int]:
@@ -102,12 +110,18 @@ def _finding(index: Index, key: ListenerKey, rows: list[int], sources: int) -> F
             f" {wording.examples(index, clients)}"
         )
         index.claim(clients)
+    filtered = _filtered(index, rows)
+    if filtered:
+        evidence.append(
+            "nothing but SYNs is in the capture, and they are those of ordinary systems: a capture filter that kept"
+            " only SYNs shows healthy clients like this"
+        )
     return make(
         index,
         CAUSE.name,
         rows,
-        severity="warning" if cookies and not clients else "critical",
-        confidence="high" if answered else "medium",
+        severity="warning" if filtered or (cookies and not clients) else "critical",
+        confidence="low" if filtered else "high" if answered else "medium",
         summary=f"SYN flood on {wording.listener(key)} from {sources:,} sources; {answer}",
         evidence=evidence,
         confirm="on the server `ss -Hnt state syn-recv | wc -l`, and `nstat -az TcpExtSyncookiesSent"
@@ -120,6 +134,13 @@ def _finding(index: Index, key: ListenerKey, rows: list[int], sources: int) -> F
             "a cookie loses window scaling and SACK where the client sends no time stamps",
         ),
     )
+
+
+def _filtered(index: Index, rows: list[int]) -> bool:
+    """Whether a filter that keeps only SYNs would make this of healthy clients."""
+    if not index.flags_only or index.two_way:
+        return False
+    return sum(1 for row in rows if index.ordinary(row)) >= ORDINARY_SHARE * len(rows)
 
 
 def _by_owner(index: Index, row: int) -> bool:
@@ -139,6 +160,6 @@ CAUSE = Cause(
     title="handshakes begun by the hundred and never finished",
     threshold=f"{MIN_ABANDONED} abandoned handshakes from {MIN_SOURCES} sources within {STANDS_NS // SECOND_NS} s, and"
     f" {MIN_SHARE:.0%} of all at that listener",
-    weakened_by=(ONE_WAY, LOSS, CUT),
+    weakened_by=(ONE_WAY, LOSS, FLAGS_ONLY, CUT),
     look=look,
 )
