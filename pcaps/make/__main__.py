@@ -13,6 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import floods  # noqa: F401  registers its scenarios
+import habits  # noqa: F401  registers its scenarios
 import incident  # noqa: F401  registers its scenario
 import troubles  # noqa: F401  registers its scenarios
 from answers import NotAsIntendedError, check_and_write, write_index

@@ -23,11 +23,14 @@ OWN = {
     "any_duplicates": {"refused"},
     "challenge_ack": set(),
     "clean": set(),
+    "close_wait_leak": {"close_wait"},
+    "damaged_segments": {"damaged_segments"},
     "deferred_accept": set(),
     "dead_peer": {"dead_peer"},
     "fast_open": set(),
     "fast_open_black_hole": {"fast_open"},
     "fin_unacked": {"fin_unanswered"},
+    "fin_wait_2_pile": {"close_wait"},
     "half_closed_by_client": set(),
     "half_closed_by_server": set(),
     "half_open": {"half_open"},
@@ -37,18 +40,22 @@ OWN = {
     "middlebox_reset": {"middlebox_reset"},
     "midstream": set(),
     "nat_seen_twice": {"refused"},
+    "no_socket": {"no_socket"},
     "one_direction": {"capture_at_fault"},
     "path_mtu": {"path_mtu"},
     "port_reuse": set(),
+    "port_scan": {"port_scan"},
     "refused": {"refused"},
     "reset_by_client": set(),
     "reset_by_server": set(),
     "simultaneous_close": set(),
     "simultaneous_open": set(),
+    "slow_handshake": set(),
     "syn_flood_cookies": {"syn_flood"},
     "syn_flood_no_cookies": {"syn_flood"},
     "syn_queue_overflow": {"syn_queue_overflow"},
     "third_ack_lost": set(),
+    "time_wait_pile": set(),
     "unanswered": {"no_answer"},
     "unreachable": {"unreachable"},
 }
@@ -57,10 +64,13 @@ NOTES = {
     "any_duplicates": "duplicates_in_capture",
     "challenge_ack": "challenge_ack",
     "deferred_accept": "deferred_accept",
+    "fin_wait_2_pile": "fin_wait_2_pile",
     "nat_seen_twice": "seen_twice",
     "reset_by_client": "resets",
     "reset_by_server": "resets",
+    "slow_handshake": "slow_handshake",
     "third_ack_lost": "ack_lost",
+    "time_wait_pile": "time_wait_pile",
 }
 LAB = {
     "A_acceptq_full": {"accept_queue_overflow"},
@@ -132,6 +142,26 @@ def test_the_incident_names_listener_and_counts() -> None:
     assert "198.51.100.20:9090" in found["close_wait"].summary
     assert "192.0.2.50:6379" in found["refused"].summary
     assert "192.0.2.99" in found["no_answer"].summary
+
+
+def test_damage_is_counted_as_the_receivers_kernel_counts_it() -> None:
+    case = pcaps_cases.load("damaged_segments")
+    found = {one.name: one for one in find(case.capture)}
+    assert found["damaged_segments"].count == case.summary["dropped_by_the_kernel"]
+
+
+def test_a_half_close_that_is_used_is_no_part_of_the_leak() -> None:
+    """Six connections leak; the server goes on sending over the seventh."""
+    (leak,) = [one for one in find(pcaps_cases.load("close_wait_leak").capture) if one.name == "close_wait"]
+    assert leak.count == 6
+    assert "198.51.100.20:8001" in leak.summary
+
+
+def test_the_pile_in_fin_wait_2_names_who_must_close() -> None:
+    found = {one.name: one for one in find(pcaps_cases.load("fin_wait_2_pile").capture)}
+    assert (found["close_wait"].count, found["fin_wait_2_pile"].count) == (120, 120)
+    assert "192.0.2.10 (client of port 8001) does not close" in found["close_wait"].summary
+    assert "198.51.100.20 (port 8001) holds" in found["fin_wait_2_pile"].summary
 
 
 def test_the_flood_without_cookies_counts_no_real_client_as_flood() -> None:
