@@ -56,6 +56,13 @@ class Entry(NamedTuple):
     peer_port: int
 
 
+class Table(NamedTuple):
+    """The TCP sockets of a file, and how many lines of sockets have addresses that cannot be read."""
+
+    entries: list[Entry]
+    unread: int
+
+
 class Difference(NamedTuple):
     """One socket on which the two differ; a state is "" where that side has no such socket."""
 
@@ -76,7 +83,7 @@ class Comparison(NamedTuple):
     differences: list[Difference]
 
 
-def read_table(path: str) -> list[Entry]:
+def read_table(path: str) -> Table:
     """The TCP sockets in a file of `ss` or `netstat` output. Raises UsageError where there is none."""
     try:
         with open(path, "rb") as file:
@@ -85,10 +92,18 @@ def read_table(path: str) -> list[Entry]:
         raise UsageError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
     if len(raw) > MAX_BYTES:
         raise UsageError(f"{path}: too large for a table of sockets")
-    entries = [entry for line in raw.decode("utf-8", "replace").splitlines() if (entry := parse_line(line))]
+    lines = raw.decode("utf-8", "replace").splitlines()
+    entries = [entry for line in lines if (entry := parse_line(line))]
     if not entries:
         raise UsageError(f"{path}: no line of it is a TCP socket as `ss -tan` or `netstat -na` prints them")
-    return entries
+    return Table(entries, sum(_is_cut(line.split()) for line in lines))
+
+
+def _is_cut(words: Sequence[str]) -> bool:
+    """Whether it is a socket of netstat's (not one that is CLOSED) without two addresses that can be read."""
+    if not words or not words[0].lower().startswith("tcp") or STATES.get(words[-1], "CLOSED") == "CLOSED":
+        return False
+    return sum(_endpoint(word) is not None for word in words) < 2
 
 
 def parse_line(line: str) -> Entry | None:
@@ -105,12 +120,12 @@ def parse_line(line: str) -> Entry | None:
 
 
 def _endpoint(word: str) -> tuple[str, int] | None:
-    """An address and port of either tool: 1.2.3.4:80, [::1]:80, ::1:80, 1.2.3.4%eth0:80, 1.2.3.4.80 (BSD), *:*."""
-    head, colon, tail = word.rpartition(":")
-    if not colon:
-        head, colon, tail = word.rpartition(".")
-    if not colon or not (tail == "*" or (tail.isascii() and tail.isdigit() and int(tail) <= 65535)):
+    """An address and port: 1.2.3.4:80, [::1]:80, ::1:80, 1.2.3.4%eth0:80, *:*; BSD's 1.2.3.4.80, ::1.80, *.*."""
+    parts = word.rpartition(":"), word.rpartition(".")
+    split = next(((head, tail) for head, mark, tail in parts if mark and _is_port(tail)), None)
+    if split is None:
         return None
+    head, tail = split
     port = 0 if tail == "*" else int(tail)
     text = head.strip("[]").partition("%")[0]
     if text in ("*", ""):
@@ -121,6 +136,10 @@ def _endpoint(word: str) -> tuple[str, int] | None:
         return None
     mapped = getattr(address, "ipv4_mapped", None)
     return str(mapped or address), port
+
+
+def _is_port(text: str) -> bool:
+    return text == "*" or (text.isascii() and text.isdigit() and int(text) <= 65535)
 
 
 def host_of(entries: Iterable[Entry], sockets: Iterable[Socket]) -> str | None:

@@ -10,6 +10,7 @@ import busy_server
 import pytest
 import tiny_pcap
 
+from analyzer.against import parse_line
 from analyzer.cli import main
 from analyzer.report import states as report
 from analyzer.sockets import Counts
@@ -235,6 +236,39 @@ def test_packets_without_a_socket_are_told(capture, tmp_path, capsys):
     (tmp_path / "ss.txt").write_text("ESTAB 0 0 198.51.100.2:22 203.0.113.9:52000\n")
     words = ("--against", str(tmp_path / "ss.txt"), "--host", tiny_pcap.SERVER)
     assert "packets without a socket: a SYN cookie" in states(capsys, capture, *words)
+
+
+@pytest.mark.parametrize("narrowed", [("--port", "80"), ("--where", "originator_port == 41000")])
+def test_the_hosts_table_is_narrowed_down_as_the_capture_is(capture, tmp_path, narrowed, capsys):
+    """What was not asked for is no socket without packets."""
+    (tmp_path / "ss.txt").write_text(f"{SS}ESTAB 0 0 198.51.100.2:8080 203.0.113.9:53000\n")
+    found = json.loads(states(capsys, capture, "--against", str(tmp_path / "ss.txt"), *narrowed, "--json"))
+    asked = json.loads(states(capsys, capture, "--host", tiny_pcap.SERVER, *narrowed, "--sockets", "--json"))
+    assert found["same"] == len(asked["sockets"])
+    told = [one["local_port"] for one in found["differences"]]
+    assert told == ([80] if narrowed[0] == "--port" else [])
+
+
+def test_addresses_that_netstat_cut_off_are_said_to_be_left_out(capture, tmp_path, capsys):
+    """As net-tools 2.10 printed a connection of 2001:db8:2:1111:2222:3333:4444:5520, without -W."""
+    line = "tcp6       0      0 2001:db8:2:1111:22:8001 2001:db8:1:1111:2:46653 ESTABLISHED\n"
+    (tmp_path / "netstat.txt").write_text(NETSTAT + line)
+    assert main(["states", capture, "--against", str(tmp_path / "netstat.txt")]) == 0
+    assert "1 socket left out, of which an address cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "read"),
+    [
+        ("tcp6 0 0  2001:db8::20.443 2001:db8::10.51234 ESTABLISHED", ("2001:db8::20", 443, "2001:db8::10", 51234)),
+        ("tcp4 0 0  192.0.2.5.49712 192.0.2.7.443 ESTABLISHED", ("192.0.2.5", 49712, "192.0.2.7", 443)),
+        ("tcp4 0 0  *.22 *.* LISTEN", ("", 22, "", 0)),
+    ],
+)
+def test_netstat_of_bsd_and_macos_is_read(line, read):
+    entry = parse_line(line)
+    assert entry is not None
+    assert entry[1:] == read
 
 
 @pytest.mark.parametrize("text", ["", "nothing of the kind\n", "udp 0 0 1.2.3.4:53 *:*\n"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from analyzer.cli import arguments
 from analyzer.errors import UsageError
+from analyzer.flows.columns import BY_NAME
 
 if TYPE_CHECKING:
     from analyzer.against import Entry
@@ -73,8 +74,15 @@ def run(args: argparse.Namespace) -> int:
     theirs = None
     if args.against is not None:
         from analyzer.against import read_table
+        from analyzer.cli.work import note
+        from analyzer.report import words
 
-        theirs = read_table(args.against)
+        theirs, unread = read_table(args.against)
+        if unread:
+            note(
+                f"{args.against}: {words.many(unread, 'socket')} left out, of which an address cannot be read: netstat"
+                " cuts long IPv6 addresses off (`netstat -naW` and `ss -tan` do not)"
+            )
     analysis = analyze(args, keep_transitions=True)
     with text_output(args.output, args.captures) as out:
         if theirs is not None:
@@ -193,11 +201,23 @@ def _against(out: TextIO, args: argparse.Namespace, analysis: Analysis, theirs: 
         raise UsageError(f"{args.against}: no connection in it has an address of this capture: name the host by --host")
     ours = _selected(analysis.sockets(at_ns, host), args, analysis)
     _say_when(at_ns, analysis)
-    compared = against.compare(ours, theirs, host)
+    compared = against.compare(ours, _meant(theirs, args, analysis), host)
     if args.json:
         _json(out, report.document(compared, at_ns, host))
     else:
         report.write(out, compared, host)
+
+
+def _meant(theirs: list[Entry], args: argparse.Namespace, analysis: Analysis) -> list[Entry]:
+    """The host's sockets narrowed down as the capture's are; only packets tell what --from, --to and --where ask."""
+    if args.port:
+        theirs = [one for one in theirs if one.local_port in args.port or one.peer_port in args.port]
+    if args.where is None and args.from_ns is None and args.to_ns is None:
+        return theirs
+    names = ("originator", "originator_port", "responder", "responder_port")
+    ends = [tuple(BY_NAME[name].get(analysis.table, row) for name in names) for row in analysis.rows]
+    known = {*ends, *((*end[2:], *end[:2]) for end in ends)}
+    return [one for one in theirs if one.state == "LISTEN" or one[1:] in known]
 
 
 def _selected(sockets: Sequence[Socket], args: argparse.Namespace, analysis: Analysis) -> Sequence[Socket]:
