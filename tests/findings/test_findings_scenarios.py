@@ -404,7 +404,9 @@ def test_many_ports_of_a_host_are_a_scan(capture):
 def test_many_hosts_on_a_port_are_a_sweep(capture):
     for number in range(1, 31):
         capture.connection(server=f"10.0.1.{number}", service=445).c_syn(number / 100)
-    assert "sweeps 30 hosts on port 445" in only(capture.find(end=5), "port_scan").summary
+    found = only(capture.find(end=5), "port_scan")
+    assert "sweeps 30 hosts on port 445" in found.summary
+    assert any("whose way out is broken looks the same" in line for line in found.evidence)
 
 
 def test_a_client_that_fails_at_one_service_is_no_scanner(capture):
@@ -453,6 +455,27 @@ def test_a_few_connections_that_a_client_keeps_after_the_servers_close_are_only_
     assert capture.names(end=100) == {"close_wait": "info"}
 
 
+def test_many_clients_that_keep_a_few_each_leak_nothing(capture):
+    """What a server that closes idle connections sees of a hundred browsers and their pools."""
+    for number in range(120):
+        one = capture.connection(client=f"203.0.113.{number}").serve(number / 100)
+        one.s_fin(5 + number / 100)
+        one.c_ack(5.01 + number / 100)
+    found = capture.names(end=100)
+    assert found == {"close_wait": "info", "fin_wait_2_pile": "info"}
+    assert any("115 other clients leave" in one.summary for one in capture.find(end=100))
+
+
+def test_a_client_that_leaks_is_found_among_many_that_do_not(capture):
+    for number in range(30):
+        one = capture.connection(client="203.0.113.9" if number < 12 else f"203.0.113.{number}").serve(number)
+        one.s_fin(number + 5)
+        one.c_ack(number + 5.01)
+    leak = capture.find(end=100)[0]
+    assert (leak.severity, leak.count) == ("warning", 12)
+    assert "203.0.113.9 (client of port 80)" in leak.summary
+
+
 def test_a_fin_repeated_in_vain(capture):
     one = capture.connection().serve()
     one.c_fin(1)
@@ -473,6 +496,14 @@ def test_a_rst_to_the_first_data_speaks_of_no_socket(capture):
         one.c_data(at + 0.5)
         one.s_rst(at + 0.51)
     assert capture.names(end=9) == {"no_socket": "warning"}
+
+
+def test_one_rst_each_at_many_listeners_is_no_pattern(capture):
+    for port in range(9):
+        one = capture.connection(service=8000 + port).open(port)
+        one.c_data(port + 0.5)
+        one.s_rst(port + 0.51)
+    assert capture.names(end=20) == {"no_socket": "info"}
 
 
 @pytest.mark.parametrize(("count", "severity"), [(2, "info"), (6, "warning")])

@@ -1,8 +1,8 @@
 """The capture itself is at fault: what it lacks, and which conclusions that weakens.
 
 Looks at connections of which one direction is missing, acknowledged data that is not there, packets that the kernel
-dropped, filters that kept SYN, FIN and RST only, and files cut short. Asked first: it notes the doubts that other
-causes heed, and claims the connections of which half is missing.
+dropped, filters that kept only SYNs, or SYN, FIN and RST, and files cut short. Asked first: it notes the doubts that
+other causes heed, and claims the connections of which half is missing.
 """
 
 from __future__ import annotations

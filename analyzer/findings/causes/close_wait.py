@@ -29,15 +29,24 @@ CRITICAL_COUNT = 100
 
 
 def look(index: Index) -> Iterator[Finding]:
-    """One finding a service and side; those beyond the first few share one."""
+    """One finding a service, and one a client of it; those beyond the first few of a kind share one."""
 
     def holder(row: int) -> tuple[Host, int, bool]:
         server = index.fact(row, "closed_by") == f.ORIGINATOR
         return (index.responder(row) if server else index.originator(row)), index.fact(row, "r_port"), server
 
     rows = [row for row in index.free(index.half_closed) if _silent_ns(index, row) >= MIN_SILENT_NS]
-    for key, group, others in places(index.by(holder, rows)):
-        yield _finding(index, key, group, others)
+    groups = index.by(holder, rows)
+    services = [(key, group) for key, group in groups if key[2]]
+    leaking = [(key, group) for key, group in groups if not key[2] and len(group) >= MIN_CLIENT_SIDE]
+    pooling = [(key, group) for key, group in groups if not key[2] and len(group) < MIN_CLIENT_SIDE]
+    for kind, who, severity in (
+        (services, "service", "warning"),
+        (leaking, "client", "warning"),
+        (pooling, "client", "info"),
+    ):
+        for key, group, others in places(kind):
+            yield _finding(index, key, group, wording.many(others, f"other {who}"), severity)
 
 
 def _silent_ns(index: Index, row: int) -> int:
@@ -54,7 +63,7 @@ def _silent_ns(index: Index, row: int) -> int:
     return end - start
 
 
-def _finding(index: Index, key: tuple[Host, int, bool] | None, rows: list[int], others: int) -> Finding:
+def _finding(index: Index, key: tuple[Host, int, bool] | None, rows: list[int], others: str, severity: str) -> Finding:
     still = [row for row in rows if not index.fact(row, "half_end_ns")]
     gone = sum(
         1
@@ -73,15 +82,13 @@ def _finding(index: Index, key: tuple[Host, int, bool] | None, rows: list[int], 
         index.originator(row) if index.fact(row, "closed_by") == f.ORIGINATOR else index.responder(row) for row in rows
     )
     evidence.append(f"closed first, and in FIN_WAIT_2 or gone since: {closers}")
+    server = index.fact(rows[0], "closed_by") == f.ORIGINATOR
     if key is None:
-        summary = f"{wording.many(others, 'other service')} leave connections half closed"
-        server = True
+        summary = f"{others} leave connections half closed"
     else:
-        server = key[2]
         place = wording.endpoint(key[0], key[1]) if server else f"{wording.host(key[0])} (client of port {key[1]})"
         summary = f"{place} does not close its sockets: CLOSE_WAIT"
-    severity = "warning" if server or len(rows) >= MIN_CLIENT_SIDE else "info"
-    if len(still) >= CRITICAL_COUNT:
+    if severity == "warning" and len(still) >= CRITICAL_COUNT:
         severity = "critical"
     if server and _queued(index, rows):
         summary += " (a consequence of its full accept queue)"

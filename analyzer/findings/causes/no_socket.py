@@ -27,13 +27,14 @@ def look(index: Index) -> Iterator[Finding]:
     """One finding a listener; those beyond the first few share one."""
     for key, rows, others in places(index.by_listener(row for row in index.free(index.reset) if _bare(index, row))):
         where = wording.many(others, "other listener") if key is None else wording.listener(key)
+        beyond = len(rows) - others  # the first of each listener
         data = sum(1 for row in rows if index.fact(row, "o_bytes"))
         yield make(
             index,
             CAUSE.name,
             rows,
-            severity="warning" if len(rows) >= PATTERN else "info",
-            confidence="medium" if len(rows) >= SURE else "low",
+            severity="warning" if beyond >= PATTERN - 1 else "info",
+            confidence="medium" if beyond >= SURE - 1 else "low",
             summary=f"{where}: handshakes complete, but a RST answers the first data or FIN: no socket behind them"
             f" ({wording.many(len(rows), 'connection')})",
             evidence=[

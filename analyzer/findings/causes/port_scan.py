@@ -69,6 +69,8 @@ def _finding(index: Index, source: Host, rows: list[int], what: str) -> Finding:
         ", ".join(f"{count:,} {word}" for count, word in counts if count),
         f"{wording.many(index.sources[source].completed, 'handshake')} of this source completed",
     ]
+    if not answered:
+        evidence.append("not one target answered: a source whose way out is broken looks the same")
     if open_ports:
         evidence.append(f"answered with a SYN+ACK: {wording.names(open_ports)}")
     return make(
