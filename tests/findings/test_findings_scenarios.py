@@ -152,6 +152,15 @@ def test_an_attempt_within_its_retry_schedule_is_no_failure(capture):
     assert capture.names(end=1.1) == {}
 
 
+@pytest.mark.parametrize(("single", "confidence"), [(9, "low"), (0, "medium")])
+def test_syns_of_which_hardly_one_came_again_may_have_been_answered(capture, single, confidence):
+    """`tcp[13] == 2` keeps no answer; a client without one would repeat its SYN."""
+    try_in_vain(capture.connection(), 0)
+    for at in range(single):
+        capture.connection().c_syn(at)
+    assert only(capture.find(end=60), "no_answer").confidence == confidence
+
+
 def test_one_direction_captured_is_not_no_answer(capture):
     for port in range(3):
         one = capture.connection()

@@ -71,7 +71,9 @@ def _finding(index: Index, host: Host | None, rows: list[int], others: int) -> F
             confidence = "high" if repeats >= MIN_REPEATS_UNDER_WAY else "medium"
             evidence.append("not one packet of this host is in the capture, while both directions of others are")
         else:
-            confidence = "medium" if repeats >= MIN_REPEATS_UNDER_WAY else "low"
+            # A client that gets no answer repeats its SYN; where hardly one did, the answers are what is missing.
+            again = sum(1 for row in rows if index.fact(row, "o_syn_retransmissions"))
+            confidence = "medium" if repeats >= MIN_REPEATS_UNDER_WAY and 2 * again >= len(rows) else "low"
             evidence.append(NO_ANSWERS)
     return make(
         index,
