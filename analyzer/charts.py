@@ -158,10 +158,14 @@ class Charts:
         """Who fails to whom: handshakes that failed, of all, by client and listener."""
         data = pictures.failures(self._analysis, clients, listeners)
         data = data.assign(part=data["failed"] / data["all"])
-        order = [str(one) for one in data.groupby("client")["failed"].sum().sort_values(ascending=False).index]
         base = altair.Chart(_plain(data, "client", "listener", "failed", "all", "part")).encode(
-            x=altair.X("listener:N", title=None, axis=altair.Axis(orient="top", labelAngle=-20), sort=None),
-            y=altair.Y("client:N", title=None, sort=order),
+            x=altair.X(
+                "listener:N",
+                title=None,
+                axis=altair.Axis(orient="top", labelAngle=-20),
+                sort=pictures.heaviest(data, "listener"),
+            ),
+            y=altair.Y("client:N", title=None, sort=pictures.heaviest(data, "client")),
             tooltip=["client:N", "listener:N", "failed:Q", "all:Q"],
         )
         cells = base.mark_rect().encode(

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 INSTANTS = 160
 #: states that are no connection
 _NONE = ("CLOSED", "LISTEN")
-_NAMED = ["originator", "originator_port", "responder", "responder_port"]
+#: what stands for all that a picture has no room for
+_OTHERS = " others"
 
 #: offsets in seconds of each repetition from the first transmission, by what is sent
 EXPECTED = {
@@ -109,9 +110,15 @@ def failures(analysis: Analysis, clients: int = 20, listeners: int = 12) -> pand
         kept = weight[weight["sum"] > 0].index[:most]
         rest = int((weight["sum"] > 0).sum()) - len(kept)
         made = made[made[name].isin(weight[weight["sum"] > 0].index)]
-        made[name] = made[name].where(made[name].isin(kept), f"{rest:,} others")
+        made[name] = made[name].where(made[name].isin(kept), f"{rest:,}{_OTHERS}")
     counted = made.groupby(["client", "listener"], sort=False)["failed"].agg(failed="sum", all="size")
     return counted.reset_index()
+
+
+def heaviest(failed: pandas.DataFrame, name: str) -> list[str]:
+    """The clients or listeners of `failures`, those that fail most first, the others that were summed up last."""
+    weight = failed.groupby(name)["failed"].sum().sort_values(ascending=False, kind="stable")
+    return sorted(map(str, weight.index), key=lambda one: one.endswith(_OTHERS))
 
 
 def half_closed(analysis: Analysis) -> pandas.DataFrame:

@@ -59,6 +59,15 @@ def test_beyond_so_many_clients_the_rest_is_one_row(incident) -> None:
     assert failed["failed"].sum() == len(incident.incomplete_handshakes)
 
 
+def test_those_that_are_summed_up_come_last_however_many_they_are(incident) -> None:
+    failed = pictures.failures(incident, clients=3, listeners=1)
+    order = pictures.heaviest(failed, "client")
+    assert order[-1].endswith(" others")
+    counts = failed.groupby("client")["failed"].sum()
+    assert counts[order[-1]] > counts[order[1]]
+    assert [counts[one] for one in order[:-1]] == sorted((counts[one] for one in order[:-1]), reverse=True)
+
+
 def test_repetitions_are_counted_from_the_first_transmission(tmp_path: Path) -> None:
     capture = analyzer.read(tiny_pcap.write(tmp_path / "a.pcap", *tiny_pcap.half_open()))
     again = pictures.repetitions(capture)

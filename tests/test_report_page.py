@@ -17,7 +17,7 @@ from pcaps_cases import PCAPS
 import analyzer
 from analyzer.cli import main
 from analyzer.findings.finding import Finding
-from analyzer.report import page
+from analyzer.report import chart_svg, page
 from analyzer.report.display import ShownFinding
 
 INCIDENT = PCAPS / "incident"
@@ -155,7 +155,19 @@ def test_one_output_at_a_time(capsys, words: list[str]) -> None:
 @pytest.mark.parametrize("frames", [[], [(0, tiny_pcap.udp())]], ids=["no packet", "no TCP"])
 def test_a_capture_without_tcp_has_a_page(tmp_path: Path, frames: list[Any]) -> None:
     text = made(analyzer.read(tiny_pcap.write(tmp_path / "a.pcap", *frames)))
-    assert "Nothing is wrong" in text
+    assert "Nothing found that calls for action." in text
+
+
+def test_a_clean_capture_says_so_beside_what_is_only_noted() -> None:
+    text = made(analyzer.read(PCAPS / "clean"))
+    assert "Nothing found that calls for action." in text
+    assert "Also noted: 1" in text
+    assert "Nothing found" not in made(analyzer.read(INCIDENT))
+
+
+def test_who_fails_to_whom_says_how_many_of_how_many(report: Path) -> None:
+    """22 refused of 22 by 192.0.2.50:6379, as pcaps/incident/README.md has it."""
+    assert ">22 of 22</text>" in report.read_text()
 
 
 def test_what_a_long_list_leaves_out_is_said(tmp_path: Path) -> None:
@@ -261,6 +273,60 @@ def test_an_example_of_a_finding_opens_its_ladder(opened: Any) -> None:
     assert not ladder.locator("svg").is_visible()
 
 
+def test_no_sentence_of_a_list_is_cut_off(opened: Any) -> None:
+    cut = "[...document.querySelectorAll('td.w')].filter((cell) => cell.scrollHeight > cell.clientHeight + 1).length"
+    assert opened.evaluate(cut) == 0
+    assert opened.locator("td.w").first.evaluate("cell => getComputedStyle(cell).webkitLineClamp") == "none"
+
+
+def test_nothing_written_in_a_picture_covers_anything_else_that_is_written(opened: Any) -> None:
+    for ladder in opened.locator("#ladders details").all():
+        ladder.evaluate("one => { one.open = true; }")
+    covered = opened.evaluate(
+        """() => [...document.querySelectorAll('svg')].flatMap((picture) => {
+            const texts = [...picture.querySelectorAll('text')];
+            const written = texts.map((one) => [one.textContent, one.getBoundingClientRect()]);
+            return written.flatMap(([text, a], at) => written.slice(at + 1)
+                .filter(([, b]) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
+                    && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 4)
+                .map(([other]) => [text, other]));
+        })"""
+    )
+    assert covered == []
+
+
+def test_a_legend_names_each_colour_beside_it(opened: Any) -> None:
+    """No name reaches the next entry's square."""
+    touching = opened.evaluate(
+        """() => [...document.querySelectorAll('figure svg > rect[width="11"]')].filter((square) => {
+            const before = square.previousElementSibling;
+            if (before === null || before.tagName !== 'text') return false;
+            const [text, next] = [before.getBoundingClientRect(), square.getBoundingClientRect()];
+            return Math.abs(text.top - next.top) < 6 && text.right > next.left - 3;
+        }).map((square) => square.previousElementSibling.textContent)"""
+    )
+    assert touching == []
+
+
+def test_on_a_narrow_screen_pictures_scroll_and_can_be_read(opened: Any) -> None:
+    opened.set_viewport_size({"width": 390, "height": 800})
+    opened.locator("#flow-190").evaluate("one => { one.open = true; }")
+    assert opened.evaluate("document.documentElement.scrollWidth") == 390
+    smallest = opened.evaluate(
+        """() => {
+            const shown = [...document.querySelectorAll('svg')].filter((one) => one.clientWidth);
+            const size = (one) => parseFloat(getComputedStyle(one).fontSize);
+            return Math.min(...shown.map((one) => size(one) * one.clientWidth / one.viewBox.baseVal.width));
+        }"""
+    )
+    assert smallest >= 9  # px
+
+
+def test_each_search_has_a_name_of_its_own(opened: Any) -> None:
+    for name in ("incomplete handshakes", "half-closed connections", "syn+acks sent again"):
+        assert opened.get_by_role("searchbox", name=f"Search {name}", exact=True).count() == 1
+
+
 def test_colours_follow_the_system_and_the_button(opened: Any) -> None:
     ground = "getComputedStyle(document.body).backgroundColor"
     light = opened.evaluate(ground)
@@ -324,6 +390,12 @@ def test_printing_opens_everything_on_white(opened: Any, tmp_path: Path) -> None
     assert opened.locator("details:not([open])").count() == 0
     assert opened.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not opened.locator("nav").is_visible()
+    head = opened.locator("table.sortable th").first  # a browser repeats text at the top of each page, and no button
+    assert not head.locator("button").is_visible()
+    assert head.evaluate("one => getComputedStyle(one, '::before').content") == '"flow"'
+    for coloured in (".bar span", "section p span[aria-hidden]"):
+        adjusted = opened.locator(coloured).first.evaluate("one => getComputedStyle(one).printColorAdjust")
+        assert adjusted == "exact", coloured
     printed = opened.pdf(format="A4")
     assert printed.startswith(b"%PDF")
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) > 5
@@ -359,3 +431,26 @@ def test_without_scripts_the_page_is_whole(browser: Any, report: Path) -> None:
 def test_a_narrow_screen_scrolls_only_what_is_wide(opened: Any) -> None:
     opened.set_viewport_size({"width": 390, "height": 800})
     assert opened.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+# --- axes --------------------------------------------------------------------------------------------------------
+
+
+def written(picture: str) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]*)</text>", picture)
+
+
+def test_a_logarithmic_axis_has_marks_on_both_sides_of_every_value() -> None:
+    """A value within one power of ten, and one within four; the names are round as a person writes them."""
+    for values, names in (([23.0], {"20", "30", "40", "50"}), ([0.03, 70.0], {"0.02", "0.05", "1", "20", "100"})):
+        marks = [(1.0, value, "") for value in values]
+        said = written(chart_svg.points("", "", [chart_svg.Points("a", "#000", marks)], 2.0, "seconds", "ms"))
+        assert names <= set(said)
+        numbers = [float(one) for one in said if re.fullmatch(r"[\d.]+", one)]
+        assert min(numbers) < min(values)
+        assert max(one for one in numbers) > max(values)
+
+
+def test_counts_never_reach_beyond_the_highest_mark() -> None:
+    for top, mark in ((13, "15"), (156, "200"), (1, "1"), (6, "6")):
+        assert mark in written(chart_svg.areas("", "", [0.0, 1.0], [("A", "#000", [0, top])]))

@@ -20,6 +20,12 @@ _INK, _FAINT, _LINE = "var(--hs-ink,#1b1f24)", "var(--hs-faint,#56606e)", "var(-
 COLOURS = ("#0072b2", "#e07b00", "#009e73", "#cc79a7", "#56b4e9", "#b59a00", "#d55e00", "#8a8f98")
 
 
+#: a logarithmic axis over more powers of ten than this names only these
+_DECADES = 4
+#: widths of characters in pixels
+_WIDE, _USUAL, _NARROW = 8.2, 7.3, dict.fromkeys(".:,[] ", 4.2)
+
+
 class Points(NamedTuple):
     """Marks of one kind: (x, y, what it is)."""
 
@@ -31,7 +37,8 @@ class Points(NamedTuple):
 def areas(title: str, told: str, x: Sequence[float], layers: Sequence[tuple[str, str, Sequence[int]]]) -> str:
     """Counts over time, one layer (name, colour, counts) upon the other; each holds until the next instant."""
     top = max((sum(column) for column in zip(*(counts for *_, counts in layers), strict=True)), default=0)
-    frame = _Frame(0, max(x[-1] if x else 0, 1e-9), 0, max(top, 1))
+    step = ticks(0, max(top, 1))[1]
+    frame = _Frame(0, max(x[-1] if x else 0, 1e-9), 0, math.ceil(max(top, 1) / step) * step)
     below = [0] * len(x)
     parts = []
     for name, colour, counts in layers:
@@ -54,16 +61,12 @@ def _stairs(frame: _Frame, x: Sequence[float], heights: Sequence[int], *, back: 
     return ("L" if back else "") + "L".join(steps[::-1] if back else steps)
 
 
-def points(title: str, told: str, series: Sequence[Points], x_name: str, y_name: str, *, log: bool = False) -> str:
-    """Marks over two scales."""
-    marks = [mark for one in series for mark in one.marks]
-    x_end = max((mark[0] for mark in marks), default=1)
-    heights = [mark[1] for mark in marks if mark[1] > 0] or [1]
-    frame = _Frame(0, max(x_end, 1e-9), min(heights) if log else 0, max(heights), log=log)
+def points(title: str, told: str, series: Sequence[Points], x_end: float, x_name: str, y_name: str) -> str:
+    """Marks over time, from 0 to `x_end`, on a logarithmic scale."""
+    heights = [mark[1] for one in series for mark in one.marks if mark[1] > 0] or [1]
+    frame = _Frame(0, max(x_end, 1e-9), min(heights), max(heights), log=True)
     parts = [
-        _dot(frame.x(x), frame.y(max(y, frame.y_start) if log else y), one.colour, said)
-        for one in series
-        for x, y, said in one.marks
+        _dot(frame.x(x), frame.y(max(y, frame.y_start)), one.colour, said) for one in series for x, y, said in one.marks
     ]
     return frame.svg(title, told, parts, x_name, y_name, [(one.name, one.colour) for one in series])
 
@@ -75,7 +78,7 @@ def schedule(
     marks = [mark for one in series for mark in one.marks]
     late = [mark[1] for mark in marks if mark[1] > 0] or [1.0]
     due = [at for times in expected.values() for at in times[:most]]
-    frame = _Frame(0.4, most + 0.6, min(0.2, *late), max(*late, *due), log=True, whole=True)
+    frame = _Frame(0.4, most + 0.6, min(0.5, *late), max(*late, *due), log=True, whole=True)
     parts = []
     for place, (name, times) in enumerate(expected.items()):
         for attempt, at in enumerate(times[:most], 1):
@@ -119,9 +122,11 @@ def bars(
 def matrix(
     title: str, told: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequence[tuple[int, int] | None]]]
 ) -> str:
-    """Failed of all, by row and column; the darker, the larger the part that failed."""
+    """Failed of all, by row and column; the darker, the larger the part that failed. Narrow cells hold the failed."""
     wide = _label_width(label for label, _ in rows)
     cell = max(min((_WIDTH - wide - _RIGHT) / max(len(columns), 1), 110), 30)
+    widest = max((_size(_part(*value)) for _, cells in rows for value in cells if value is not None), default=0)
+    write = _part if widest <= cell - 8 else _failed
     top = 18 + 15 * (len(columns) if len(columns) > 1 else 1)
     height = top + 24 * len(rows) + 12
     parts = []
@@ -141,9 +146,18 @@ def matrix(
             parts.append(
                 f'<g><title>{_text(said)}</title><rect x="{x + 1:.1f}" y="{y + 1}" width="{cell - 2:.1f}" height="22"'
                 f' rx="3" fill="#e0453a" fill-opacity="{0.08 + 0.72 * part:.2f}"/>'
-                f'<text x="{x + cell / 2:.1f}" y="{y + 16}" text-anchor="middle" fill="{_INK}">{failed:,}</text></g>'
+                f'<text x="{x + cell / 2:.1f}" y="{y + 16}" text-anchor="middle" fill="{_INK}">'
+                f"{write(failed, total)}</text></g>"
             )
     return _document(title, told, height, parts)
+
+
+def _part(failed: int, total: int) -> str:
+    return f"{failed:,} of {total:,}"
+
+
+def _failed(failed: int, _: int) -> str:
+    return f"{failed:,}"
 
 
 class _Frame:
@@ -170,10 +184,8 @@ class _Frame:
             height,
         )
         if log:
-            self.y_start, self.y_end = (
-                10 ** math.floor(math.log10(y_start)),
-                10 ** math.ceil(math.log10(y_end * 1.0001)),
-            )
+            self.y_start = max(value for value in _round_near(y_start) if value < y_start)
+            self.y_end = min(value for value in _round_near(y_end) if value > y_end)
         else:
             self.y_start, self.y_end = y_start, y_end
 
@@ -223,7 +235,7 @@ class _Frame:
         height, entries = self.height, []
         x, y = float(self.left), self.height + 12
         for name, colour in legend:
-            size = 26 + 6.6 * len(name)
+            size = 30 + _size(name)
             if x + size > _WIDTH - _RIGHT and x > self.left:
                 x, y = float(self.left), y + 18
             entries.append(f'<rect x="{x:.0f}" y="{y - 9}" width="11" height="11" rx="2" fill="{colour}"/>')
@@ -235,8 +247,22 @@ class _Frame:
     def _heights(self) -> list[float]:
         if not self.log:
             return [value for value in ticks(self.y_start, self.y_end) if value == int(value)]
-        first, last = round(math.log10(self.y_start)), round(math.log10(self.y_end))
-        return [10.0**power for power in range(first, last + 1)]
+        first, last = math.floor(math.log10(self.y_start)), math.ceil(math.log10(self.y_end))
+        few = range(1, 10) if self.y_end <= 10 * self.y_start else (1, 2, 5)
+        factors = few if last - first <= _DECADES else (1,)
+        every = (_round(factor, power) for power in range(first, last + 1) for factor in factors)
+        return [value for value in every if self.y_start <= value <= self.y_end]
+
+
+def _round(factor: int, power: int) -> float:
+    """factor × 10**power, as a person writes it: 0.05 and not 0.05000000000000001."""
+    return float(f"{factor}e{power}")
+
+
+def _round_near(value: float) -> list[float]:
+    """Round numbers below and above a value."""
+    power = math.floor(math.log10(value))
+    return [_round(factor, near) for near in range(power - 1, power + 2) for factor in (1, 2, 5)]
 
 
 def ticks(start: float, end: float, wanted: int = 6) -> list[float]:
@@ -266,7 +292,14 @@ def _tick(x: float, y: float, anchor: str, value: float) -> str:
 
 
 def _label_width(labels: Iterable[str]) -> int:
-    return int(16 + 6.6 * max((len(label) for label in labels), default=4))
+    return int(16 + max(map(_size, labels), default=24))
+
+
+def _size(text: str) -> float:
+    """Room for a text: no font that a reader may have is much wider than DejaVu Sans at the pictures' size."""
+    return sum(
+        _WIDE if character.isupper() or character == "_" else _NARROW.get(character, _USUAL) for character in text
+    )
 
 
 def _text(text: str) -> str:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: findings of lesser weight that an overview names
 NOTED = 5
 
+#: what stands where no finding calls for anything
+NOTHING = "Nothing found that calls for action."
+
 _CARD = (
     "font:13px/1.5 system-ui,sans-serif;color:#1b1f24;background:#fff;border:1px solid #d6dbe1;border-radius:8px;"
     "padding:12px 16px;max-width:62rem"
@@ -64,6 +67,11 @@ def finding_html(finding: Finding) -> str:
     )
 
 
+def is_wrong(analysis: Analysis) -> bool:
+    """Whether any finding calls for something to be done."""
+    return any(finding.severity != "info" for finding in analysis.found)
+
+
 def overview_text(analysis: Analysis) -> str:
     """What a capture holds and what is wrong in it, at a glance."""
     lists = analysis.lists
@@ -72,6 +80,7 @@ def overview_text(analysis: Analysis) -> str:
         f"handshakes: {counted(lists.handshake)}",
         f"closes: {counted(lists.close)}",
         *(f"! {printable(line)}" for line in analysis.capture["weakened_by"]),
+        *([] if is_wrong(analysis) else [NOTHING]),
         *(f"{finding.severity.upper():8} {printable(finding.summary)}" for finding in _weightiest(analysis)),
     ]
     return "\n".join(said)
@@ -86,11 +95,12 @@ def overview_html(analysis: Analysis) -> str:
         f' <span style="{_FAINT}">found[{place}]</span></li>'
         for place, finding in enumerate(_weightiest(analysis))
     )
-    wrong = f'<ul style="list-style:none;padding:0;margin:8px 0 0">{findings}</ul>' if findings else ""
+    wrong = "" if is_wrong(analysis) else f'<div style="margin:8px 0 0"><b>{NOTHING}</b></div>'
+    wrong += f'<ul style="list-style:none;padding:0;margin:8px 0 0">{findings}</ul>' if findings else ""
     return (
         f'<div style="{_CARD}"><div style="font-weight:600">{html(heading(analysis))}</div>{weak}'
         f"{_bar(lists.handshake)}"
-        f"<div>Handshakes: {html(counted(lists.handshake))}</div><div>Closes: {html(counted(lists.close))}</div>{wrong}"
+        f"<div>Handshakes: {keyed(lists.handshake)}</div><div>Closes: {html(counted(lists.close))}</div>{wrong}"
         f'<div style="{_FAINT};margin-top:8px">.flows .findings .incomplete_handshakes .half_closed'
         " .synack_retransmissions .states() .timeline() .flow(n) .charts</div></div>"
     )
@@ -98,10 +108,21 @@ def overview_html(analysis: Analysis) -> str:
 
 def heading(analysis: Analysis) -> str:
     """The capture in a line."""
+    return f"{named(analysis)}: {measured(analysis)}"
+
+
+def named(analysis: Analysis) -> str:
+    """The capture by the name of its files."""
     capture = analysis.capture
     names = [os.path.basename(file["name"]) or file["name"] for file in capture["files"]]
     name = "live" if not names else names[0] if len(names) == 1 else f"{names[0]} … {names[-1]} ({len(names)} files)"
-    line = f"{printable(name)}: {words.many(capture['packets'], 'packet')}"
+    return printable(name)
+
+
+def measured(analysis: Analysis) -> str:
+    """How much is in it, and from when."""
+    capture = analysis.capture
+    line = words.many(capture["packets"], "packet")
     if capture["duration_ns"] is not None:
         line += f" in {words.span(capture['duration_ns'])} from {words.moment(capture['first_ns'])}"
     shown, held = len(analysis.rows), len(analysis.table)
@@ -111,6 +132,17 @@ def heading(analysis: Analysis) -> str:
 def counted(counts: dict[str, int]) -> str:
     """Verdicts with how often each was given."""
     return ", ".join(f"{count:,} {word.replace('_', ' ')}" for word, count in counts.items()) or "none"
+
+
+def keyed(counts: dict[str, int]) -> str:
+    """The same of handshakes as HTML, each with its colour in the bar."""
+    return ", ".join(_key(word, count) for word, count in counts.items()) or "none"
+
+
+def _key(word: str, count: int) -> str:
+    size = "display:inline-block;width:.7em;height:.7em;border-radius:2px;margin-right:.3em;print-color-adjust:exact"
+    square = f'<span aria-hidden="true" style="{size};background:{HANDSHAKES[word]}"></span>'
+    return f'<span style="white-space:nowrap">{square}{html(counted({word: count}))}</span>'
 
 
 def _weightiest(analysis: Analysis) -> Sequence[Finding]:

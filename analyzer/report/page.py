@@ -17,7 +17,7 @@ from analyzer._version import __version__
 from analyzer.errors import AnalyzerError
 from analyzer.flows.columns import record
 from analyzer.report import why, words
-from analyzer.report.display import counted, heading, html
+from analyzer.report.display import NOTHING, counted, heading, html, is_wrong, keyed, measured, named
 from analyzer.report.palette import HANDSHAKES
 from analyzer.report.text import fairly
 
@@ -71,7 +71,8 @@ def _body(analysis: Analysis) -> Iterator[str]:
     ladders, drawn = _ladders(analysis)
     yield '<a class="skip" href="#findings">Skip to the findings</a>'
     yield (
-        f'<header><h1>{html(heading(analysis))}</h1><nav aria-label="Parts"><a href="#findings">Findings</a>'
+        f"<header><h1>{html(named(analysis))}</h1><p>{html(measured(analysis))}</p>"
+        '<nav aria-label="Parts"><a href="#findings">Findings</a>'
         '<a href="#pictures">Pictures</a><a href="#lists">Lists</a><a href="#ladders">Ladders</a>'
         '<a href="#capture">Capture</a></nav><button type="button" id="theme" hidden>Dark colours</button></header>'
     )
@@ -108,14 +109,14 @@ def _summary(analysis: Analysis) -> Iterator[str]:
         (len(lists.synack_retransmissions), "SYN+ACKs sent again"),
     ):
         yield f"<li><b>{count:,}</b>{name}</li>"
-    yield f"</ul><p>Handshakes: {html(counted(lists.handshake))}.<br>"
+    yield f"</ul><p>Handshakes: {keyed(lists.handshake)}.<br>"
     yield f"Closes: {html(counted(lists.close))}.</p></section>"
 
 
 def _findings(analysis: Analysis, drawn: Sequence[int]) -> Iterator[str]:
     yield '<section id="findings" aria-labelledby="findings-title"><h2 id="findings-title">Findings</h2>'
-    if not analysis.found:
-        yield '<p class="good">Nothing is wrong.</p>'
+    if not is_wrong(analysis):
+        yield f'<p class="good">{NOTHING}</p>'
     wrong = [finding for finding in analysis.found if finding.severity != "info"]
     noted = [finding for finding in analysis.found if finding.severity == "info"]
     for number, finding in enumerate(wrong, 1):
@@ -166,8 +167,8 @@ def _pictures(analysis: Analysis) -> Iterator[str]:
     yield '<section id="pictures" aria-labelledby="pictures-title"><h2 id="pictures-title">Pictures</h2>'
     yield '<div class="pictures">'
     for title, note, picture in page_pictures.pictures(analysis):
-        yield f'<figure><figcaption><b>{html(title)}</b> <span class="faint">{html(note)}</span></figcaption>'
-        yield f'<div class="scroll">{picture}</div></figure>'
+        yield f'<figure><figcaption><b>{html(title)}</b> <span class="faint">{_code(note)}</span></figcaption>'
+        yield f'<div class="scroll" tabindex="0">{picture}</div></figure>' if picture else "</figure>"
     yield "</div></section>"
 
 
@@ -270,7 +271,8 @@ def _lists(analysis: Analysis, drawn: Sequence[int]) -> Iterator[str]:
             yield f'<p class="faint">{total - len(rows):,} are left out here: <code>{_rest(analysis, where)}</code></p>'
         yield (
             f'<div class="tools" hidden><label>Search <input type="search" id="{name}-search" autocomplete="off"'
-            f' aria-describedby="{name}-said"></label><span id="{name}-said" role="status" data-all="{every}">{every}'
+            f' aria-label="Search {title.lower()}" aria-describedby="{name}-said"></label>'
+            f'<span id="{name}-said" role="status" data-all="{every}">{every}'
             f'</span></div><div class="long" tabindex="0" role="region" aria-labelledby="{name}">'
             f'<table class="sortable" data-search="{name}-search"><thead><tr><th scope="col" class="n">flow</th>'
         )
@@ -285,8 +287,7 @@ def _lists(analysis: Analysis, drawn: Sequence[int]) -> Iterator[str]:
             for column in columns:
                 shown, value = column.cell(flow)
                 sort = "" if value is None else f' data-v="{value}"'
-                text = f"<div>{html(shown)}</div>" if column.kind == "w" else html(shown)
-                yield f"<td{_class(column.kind)}{sort}>{text}</td>"
+                yield f"<td{_class(column.kind)}{sort}>{html(shown)}</td>"
             yield "</tr>"
         yield "</tbody></table></div>"
     yield "</section>"

@@ -28,9 +28,9 @@ Picture = tuple[str, str, str]  # title, note, SVG
 def pictures(analysis: Analysis) -> Iterator[Picture]:
     """Those that have something to show."""
     yield from _states(analysis)
-    yield from _failures(analysis)
     yield from _answers(analysis)
     yield from _repetitions(analysis)
+    yield from _failures(analysis)
     yield from _half_closed(analysis)
 
 
@@ -59,20 +59,16 @@ def _failures(analysis: Analysis) -> Iterator[Picture]:
     failed = tables.failures(analysis)
     if failed.empty:
         return
-    columns = list(dict.fromkeys(_heaviest(failed, "listener")))
+    columns = tables.heaviest(failed, "listener")
     rows = []
     cells = {(one.client, one.listener): (int(one.failed), int(one.all)) for one in _rows(failed)}
-    for client in _heaviest(failed, "client"):
+    for client in tables.heaviest(failed, "client"):
         rows.append((client, [cells.get((client, listener)) for listener in columns]))
     told = "; ".join(
         f"{client} to {listener}: {bad:,} of {total:,}" for (client, listener), (bad, total) in cells.items() if bad
     )
     title = "Handshakes that failed, by client and listener"
-    yield title, "darker: a larger part of all attempts", chart_svg.matrix(title, told, columns, rows)
-
-
-def _heaviest(failed: pandas.DataFrame, name: str) -> list[str]:
-    return [str(one) for one in failed.groupby(name)["failed"].sum().sort_values(ascending=False).index]
+    yield title, "of all attempts; darker: a larger part", chart_svg.matrix(title, told, columns, rows)
 
 
 def _answers(analysis: Analysis) -> Iterator[Picture]:
@@ -95,7 +91,8 @@ def _answers(analysis: Analysis) -> Iterator[Picture]:
     medians = times.groupby("listener")["ms"].median()
     told = "; ".join(f"{listener}: median {medians[listener]:.3g} ms" for listener in order[:LISTENERS])
     title = "From SYN to SYN+ACK"
-    yield title, note, chart_svg.points(title, told, series, "seconds", "milliseconds", log=True)
+    lasted = (analysis.table.end_ns - (analysis.result.capture.first_ns or 0)) / 1e9
+    yield title, note, chart_svg.points(title, told, series, lasted, "seconds", "milliseconds")
 
 
 def _answer_points(name: str, colour: str, chosen: pandas.DataFrame) -> chart_svg.Points:
