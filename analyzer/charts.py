@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 #: marks of one picture: more cover each other, and make a notebook large
 MARKS = 3_000
 _WIDTH, _HEIGHT = 640, 280
+#: room for a reader's font, wider than the one that static pictures were measured with: labels would be cut off
+_PADDING = {"left": 40, "right": 40, "top": 5, "bottom": 5}
+#: of the schedules of `pictures.EXPECTED`, told apart from what was sent and from each other
+_DUE = ("#333333", "#b0b0b0")
 
 
 class Picture:
@@ -76,14 +80,16 @@ class Charts:
         data = pictures.state_counts(self._analysis, host, instants)
         data = data[data.groupby("state", observed=True)["count"].transform("max") > 0]
         seen = [state for state in STATES if state in set(data["state"])]
+        data = data.assign(place=data["state"].map({state: place for place, state in enumerate(seen)}).astype(int))
         picked = altair.selection_point(fields=["state"], bind="legend")
         chart = (
-            altair.Chart(_plain(data, "state", "count", "seconds"))
+            altair.Chart(_plain(data, "state", "count", "seconds", "place"))
             .mark_area(interpolate="step-after")
             .encode(
                 x=altair.X("seconds:Q", title=self._seconds()),
                 y=altair.Y("count:Q", title="connections", stack="zero"),
                 color=altair.Color("state:N", title=None, scale=_colours(seen, [STATES[state] for state in seen])),
+                order="place:Q",
                 opacity=altair.condition(picked, altair.value(1), altair.value(0.15)),
                 tooltip=["state:N", "count:Q", altair.Tooltip("seconds:Q", format=".1f")],
             )
@@ -138,8 +144,18 @@ class Charts:
         x = altair.X("attempt:O", title="repetition", axis=altair.Axis(labelAngle=0))
         ticks = (
             altair.Chart(due)
-            .mark_tick(thickness=2, color="#555", size=28)
-            .encode(x=x, y=y, strokeDash=altair.StrokeDash("timer:N", title="due"), tooltip=["timer:N", "seconds:Q"])
+            .mark_tick(thickness=2, size=28)
+            .encode(
+                x=x,
+                y=y,
+                color=altair.Color(
+                    "timer:N",
+                    title="due",
+                    scale=_colours(list(pictures.EXPECTED), list(_DUE)),
+                    legend=altair.Legend(symbolType="square"),
+                ),
+                tooltip=["timer:N", "seconds:Q"],
+            )
         )
         dots = (
             altair.Chart(_plain(_evenly(data), "flow", "sent", "attempt", "seconds"))
@@ -152,13 +168,15 @@ class Charts:
                 tooltip=["flow:Q", "sent:N", "attempt:O", altair.Tooltip("seconds:Q", format=".3f")],
             )
         )
-        return _picture(ticks + dots, "Retransmissions beside their schedule", data, shown=min(len(data), MARKS))
+        both = (ticks + dots).resolve_scale(color="independent")
+        return _picture(both, "Retransmissions beside their schedule", data, shown=min(len(data), MARKS))
 
     def failures(self, clients: int = 20, listeners: int = 12) -> Picture:
         """Who fails to whom: handshakes that failed, of all, by client and listener."""
         data = pictures.failures(self._analysis, clients, listeners)
-        data = data.assign(part=data["failed"] / data["all"])
-        base = altair.Chart(_plain(data, "client", "listener", "failed", "all", "part")).encode(
+        of = [f"{failed:,} of {total:,}" for failed, total in zip(data["failed"], data["all"], strict=True)]
+        data = data.assign(part=data["failed"] / data["all"], of=of)
+        base = altair.Chart(_plain(data, "client", "listener", "failed", "all", "part", "of")).encode(
             x=altair.X(
                 "listener:N",
                 title=None,
@@ -172,24 +190,29 @@ class Charts:
             color=altair.Color("part:Q", title="failed", scale=altair.Scale(scheme="reds", domain=[0, 1]))
         )
         numbers = base.mark_text().encode(
-            text="failed:Q", color=altair.condition("datum.part > 0.6", altair.value("white"), altair.value("black"))
+            text="of:N", color=altair.condition("datum.part > 0.6", altair.value("white"), altair.value("black"))
         )
         return _picture(cells + numbers, "Handshakes that failed, by client and listener", data, height=None)
 
     def half_closed(self, most: int = 40) -> Picture:
         """How long each half-closed connection has been so, the longest first."""
         data = pictures.half_closed(self._analysis)
+        named = [f"{flow} → {listener}" for flow, listener in zip(data["flow"], data["listener"], strict=True)]
+        data = data.assign(name=named)
+        colours = {"responder": STATES["CLOSE_WAIT"], "originator": STATES["FIN_WAIT_2"]}
+        seen = [end for end in colours if end in set(data["waits_for"])]
+        shown = _plain(data.head(most), "name", "flow", "listener", "waits_for", "start", "end", "lasted")
         chart = (
-            altair.Chart(_plain(data.head(most), "flow", "listener", "waits_for", "start", "end", "lasted"))
+            altair.Chart(shown)
             .mark_bar(height=9)
             .encode(
                 x=altair.X("start:Q", title=self._seconds()),
                 x2="end:Q",
-                y=altair.Y("flow:N", sort=altair.EncodingSortField("start"), title="flow"),
+                y=altair.Y("name:N", sort=altair.EncodingSortField("start"), title=None),
                 color=altair.Color(
                     "waits_for:N",
                     title="waits for the",
-                    scale=_colours(["responder", "originator"], [STATES["CLOSE_WAIT"], STATES["FIN_WAIT_2"]]),
+                    scale=_colours(seen, [colours[end] for end in seen]),
                 ),
                 tooltip=["flow:N", "listener:N", "waits_for:N", altair.Tooltip("lasted:Q", format=".1f")],
             )
@@ -206,7 +229,9 @@ def _picture(
 ) -> Picture:
     less = shown is not None and shown < len(data)
     subtitle = f"{shown:,} of {len(data):,}" if less else ""
-    made = chart.properties(title=altair.Title(title, subtitle=subtitle, anchor="start"), width=_WIDTH)
+    made = chart.properties(
+        title=altair.Title(title, subtitle=subtitle, anchor="start"), width=_WIDTH, padding=_PADDING
+    )
     return Picture(made if height is None else made.properties(height=height), data)
 
 

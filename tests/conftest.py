@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,14 @@ MAY_LACK = {
     "compiler": r"compile[rd]",
     "shared": r"\bshared\b|empty parameter set",
 }
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+#: nothing that a browser does of its own accord
+QUIET = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,18 @@ def compiled_and_pure() -> tuple[Implementation, Implementation]:
     """Both at once, for tests that compare them."""
     require_compiled()
     return COMPILED, PURE
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, to open pages in."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    with api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield chromium
+        chromium.close()
 
 
 def require_compiled() -> None:

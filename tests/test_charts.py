@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_pcap
@@ -38,6 +39,46 @@ def test_a_capture_without_anything_to_show_has_empty_pictures(tmp_path: Path, n
     assert getattr(capture.charts, name)().svg().startswith("<svg")
 
 
+def test_no_picture_on_paper_cuts_off_what_is_written_in_it(incident, browser: Any) -> None:
+    """In the fonts of a browser, which are not those that the picture was laid out with."""
+    shown = browser.new_page()
+    for name in ALL:
+        shown.set_content(getattr(incident.charts, name)().svg())
+        outside = shown.evaluate(
+            """() => {
+                const paper = document.querySelector('svg').getBoundingClientRect();
+                const texts = [...document.querySelectorAll('svg text')].filter((one) => one.textContent);
+                return texts.filter((one) => {
+                    const box = one.getBoundingClientRect();
+                    return box.left < paper.left || box.right > paper.right || box.bottom > paper.bottom + 1;
+                }).map((one) => one.textContent);
+            }"""
+        )
+        assert outside == [], name
+    shown.close()
+
+
+def test_both_schedules_have_a_colour_of_their_own(incident) -> None:
+    spec = incident.charts.repetitions().chart.to_dict()
+    due = next(layer["encoding"]["color"] for layer in spec["layer"] if layer["mark"]["type"] == "tick")
+    assert due["scale"]["domain"] == list(pictures.EXPECTED)
+    assert len(set(due["scale"]["range"])) == len(pictures.EXPECTED)
+    assert spec["resolve"]["scale"]["color"] == "independent"
+
+
+def test_states_lie_upon_each_other_in_the_order_of_the_legend(incident) -> None:
+    picture = incident.charts.states("198.51.100.20")
+    order = picture.data.drop_duplicates("state").set_index("place")["state"].sort_index()
+    assert order.tolist() == picture.chart.to_dict()["encoding"]["color"]["scale"]["domain"]
+
+
+def test_half_closed_connections_are_named_with_their_listener(incident) -> None:
+    svg = incident.charts.half_closed().svg()
+    assert "2 → 198.51.100.20:9090" in svg
+    assert ">responder<" in svg
+    assert ">originator<" not in svg  # none waits for it
+
+
 @pytest.mark.parametrize("suffix", ["svg", "png", "html", "json"])
 def test_a_picture_can_be_saved(incident, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
@@ -51,6 +92,7 @@ def test_who_fails_to_whom_counts_handshakes(incident) -> None:
     failed = pictures.failures(incident).set_index(["client", "listener"])
     assert failed.loc[("198.51.100.20", "192.0.2.50:6379")].tolist() == [22, 22]
     assert failed["failed"].sum() == len(incident.incomplete_handshakes)
+    assert "22 of 22" in incident.charts.failures().svg()
 
 
 def test_beyond_so_many_clients_the_rest_is_one_row(incident) -> None:

@@ -307,7 +307,14 @@ def test_an_analysis_shows_itself_at_a_glance(incident) -> None:
         assert "incident.pcap: 3,452 packets" in shown
         assert "11 ack ignored" in shown
         assert "accept queue overflows" in shown
+        assert "calls for action" not in shown
     assert "found[0]" in incident._repr_html_()
+
+
+def test_an_analysis_says_at_a_glance_that_nothing_is_wrong() -> None:
+    clean = analyzer.read(PCAPS / "clean")
+    for shown in (repr(clean), clean._repr_html_()):
+        assert "Nothing found that calls for action." in shown
 
 
 def test_a_finding_shows_itself(incident) -> None:
@@ -337,6 +344,11 @@ def test_a_ladder_draws_every_segment(path: Path) -> None:
     assert len(arrows) == len(ladder)
     told = picture.findtext("{http://www.w3.org/2000/svg}desc") or ""
     assert told.count("Packet ") == len(ladder)
+
+
+def test_a_ladder_fits_a_notebook_on_a_laptop(incident) -> None:
+    """JupyterLab beside its list of files has 1,000 px of 1,440, and cuts off what is wider."""
+    assert int(ElementTree.fromstring(incident.flow(190).ladder().svg()).attrib["width"]) <= 1000
 
 
 def test_the_picture_in_readme_is_what_readme_draws(incident) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,12 +20,6 @@ from analyzer.report import chart_svg, page
 from analyzer.report.display import ShownFinding
 
 INCIDENT = PCAPS / "incident"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-#: nothing that a browser does of its own accord
-QUIET = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 HOSTILE = "<script>document.title='taken'</script>\"'><img src=x onerror=document.title='taken'>\x1b[31m\u202e&amp;"
 
 
@@ -192,17 +185,6 @@ def test_a_hundred_thousand_flows_stay_one_page_that_a_person_can_use(tmp_path: 
 
 
 # --- the file in a browser ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -28,6 +28,8 @@ HEAD, TAIL = 30, 12
 SILENCE_NS = 900_000_000
 
 _WIDTH, _TOP, _STEP, _BREAK = 1172, 72, 34, 28
+#: as wide as it stands by itself: a notebook on a laptop has no more room, and cuts off what is wider
+_SHOWN = 1000
 _TIME, _LEFT_STATE, _LEFT, _RIGHT, _RIGHT_STATE, _MARKS = 118, 232, 244, 742, 754, 876
 _MARK_LINES, _MARK_LENGTH = 2, 40
 _FONT = "ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace"
@@ -55,7 +57,7 @@ def draw(table: FlowTable, row: int, rungs: Sequence[Rung]) -> str:
     names = [_end(table, row, end) for end in ENDS]
     title = f"flow {table.fact(row, 'number')}: {names[0]} to {names[1]}"
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height:g}" width="{_WIDTH}" role="img"'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height:g}" width="{_SHOWN}" role="img"'
         f' style="max-width:100%;height:auto" font-family="{_FONT}" font-size="12">',
         f"<title>{_text(title)}</title><desc>{_text(_told(rungs, left_out))}</desc>",
         f'<rect width="100%" height="100%" fill="{_PAPER}"/>',
