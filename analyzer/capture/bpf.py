@@ -53,6 +53,11 @@ def everything(snaplen: int) -> list[Instruction]:
     return [Instruction(_RETURN, 0, 0, snaplen)]
 
 
+def nothing() -> list[Instruction]:
+    """The program that lets no frame through."""
+    return [Instruction(_RETURN, 0, 0, 0)]
+
+
 def compile_filter(expression: str, linktype: int, snaplen: int, interface: str | None = None) -> list[Instruction]:
     """The program of `expression` for frames of `linktype`, cut to `snaplen` bytes.
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from analyzer.capture import bpf
 from analyzer.capture.blocks import BlockFramer
 from analyzer.capture.frames import FrameBatch
-from analyzer.errors import CaptureError
+from analyzer.errors import CaptureError, UsageError
 
 ANY = "any"
 MAX_SNAPLEN = 262_144  # tcpdump's default: more than any frame holds
@@ -28,13 +28,15 @@ LOOK_AGAIN_S = 0.5  # for an interface that went away
 LEAST_STEP_NS = 500_000_000  # a clock that is set by less is slewed (adjtime), and no timer is that exact
 
 _SOL_PACKET = 263
-_ADD_MEMBERSHIP, _RX_RING, _STATISTICS, _VERSION = 1, 5, 6, 10
+_ADD_MEMBERSHIP, _RX_RING, _STATISTICS, _VERSION, _FANOUT = 1, 5, 6, 10, 18
 _TPACKET_V3 = 2
 _MR_PROMISC = 1
+_FANOUT_HASH, _FANOUT_DEFRAG = 0, 0x8000  # both directions of a connection hash alike; fragments alone would not
 _ETH_P_ALL = 3
 _STATUS = 8  # offset of block_status in a block
 _USER = 1  # TP_STATUS_USER: the block is ours
 _MIB = 1 << 20
+_SHARE_OF_MEMORY = 4  # the kernel takes it for good, and other processes would have to go for it
 _LEAST_BLOCKS = 8  # below this, capturing is no use
 _FRAME_SIZE = 2048  # only has to divide the block: TPACKET_V3 packs frames of any size
 
@@ -55,7 +57,8 @@ class Counters(NamedTuple):
 class Ring:
     """An interface (or `any`), open. Raises CaptureError or UsageError where it cannot be opened.
 
-    `wait`, then `take` until it gives None. `notes` says what has happened to the interface and the clock.
+    `wait`, then `take` until it gives None. `notes` says what has happened to the interface and the clock. `fanout`:
+    the number of a group of sockets, among which the kernel shares the connections of an interface.
     """
 
     def __init__(
@@ -66,12 +69,14 @@ class Ring:
         snaplen: int = MAX_SNAPLEN,
         promiscuous: bool = False,
         ring_mib: int = RING_MIB,
+        fanout: int | None = None,
     ) -> None:
         self.interface = interface
         self.expression = expression
         self.snaplen = snaplen
         self.notes: list[str] = []
         self.away = False
+        self._fanout = fanout
         self._promiscuous = promiscuous and interface != ANY
         if not hasattr(socket, "AF_PACKET"):
             raise CaptureError("this system has no packet sockets")
@@ -114,7 +119,13 @@ class Ring:
                 self.interface if self.linktype == _ETHERNET else None,
             )
         sock.setsockopt(_SOL_PACKET, _VERSION, _TPACKET_V3)
-        bpf.attach(sock, program)
+        # Until it has joined its group a socket is given what the others of the group get as well.
+        bpf.attach(sock, program if self._fanout is None else bpf.nothing())
+        most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _MIB // _SHARE_OF_MEMORY
+        if ring_mib > most:
+            raise UsageError(
+                f"a ring of {ring_mib:,} MiB: {most:,} MiB, a quarter of this machine's memory, is the most"
+            )
         self._blocks = ring_mib * _MIB // BLOCK_BYTES
         while True:
             frames = self._blocks * BLOCK_BYTES // _FRAME_SIZE
@@ -135,6 +146,9 @@ class Ring:
         if number:
             # Only now it receives: everything that comes has met the filter.
             sock.bind((self.interface, _ETH_P_ALL))
+        if self._fanout is not None:
+            self._share(self._fanout)
+            bpf.attach(sock, program)
         sock.getsockopt(_SOL_PACKET, _STATISTICS, 12)  # reading sets to 0 what `any` has counted before
 
     @property
@@ -215,15 +229,34 @@ class Ring:
         """Let the interface take in frames for others too, as long as this socket lives."""
         self._socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, struct.pack("iHH8s", number, _MR_PROMISC, 0, b""))
 
+    def _share(self, group: int) -> None:
+        """Join a group of sockets; raises CaptureError where the kernel does not let this one in."""
+        try:
+            self._socket.setsockopt(
+                _SOL_PACKET, _FANOUT, struct.pack("I", group | (_FANOUT_HASH | _FANOUT_DEFRAG) << 16)
+            )
+        except OSError as error:
+            raise CaptureError(
+                f"{self.interface}: cannot join fanout group {group}: {error.strerror} (all of a group are processes of"
+                " one user on the same interface)"
+            ) from None
+        self.notes.append(f"fanout group {group}: this process sees its share of the connections, not all")
+
     def _look_again(self) -> None:
         self._looked = time.monotonic()
         try:
             number = socket.if_nametoindex(self.interface)
             if not _is_up(self.interface):
                 return
-            self._socket.bind((self.interface, _ETH_P_ALL))
-            if self._promiscuous:
-                self._join(number)
+            if self._socket.getsockname()[0] != self.interface:  # not the one that was only down
+                if self._fanout is not None:
+                    raise CaptureError(
+                        f"{self.interface} is back as another interface, which no socket of a fanout group may turn to:"
+                        " start again"
+                    )
+                self._socket.bind((self.interface, _ETH_P_ALL))
+                if self._promiscuous:
+                    self._join(number)
         except OSError:
             return
         self.away = False

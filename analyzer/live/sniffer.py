@@ -29,6 +29,7 @@ def open_source(
     promiscuous: bool = False,
     snaplen: int = SNAPLEN,
     ring_mib: int | None = None,
+    fanout: int | None = None,
 ) -> LiveSource:
     """An interface, or `any`, open for reading: the ring on Linux, scapy's sockets elsewhere.
 
@@ -40,8 +41,14 @@ def open_source(
         from analyzer.capture.ring import RING_MIB, Ring
 
         size = RING_MIB if ring_mib is None else ring_mib
-        return Ring(interface, expression=filter, snaplen=snaplen, promiscuous=promiscuous, ring_mib=size)
+        return Ring(
+            interface, expression=filter, snaplen=snaplen, promiscuous=promiscuous, ring_mib=size, fanout=fanout
+        )
     from analyzer.capture.portable import Portable
+    from analyzer.errors import UsageError
+
+    if fanout is not None:
+        raise UsageError("--fanout is Linux's: here one process reads an interface")
 
     return Portable(interface, expression=filter, snaplen=snaplen, promiscuous=promiscuous)
 
@@ -91,7 +98,8 @@ class Sniffer:
 
     `analysis()` may be asked at any time. While it runs, it speaks of this moment; afterwards, of the last packet, as
     `read` does of a file. Flows that are over are kept for it up to `kept_flows`; a note in `.capture` says if more
-    were. `ring_mib`: the kernel's memory for packets not yet read (32 MiB).
+    were. `ring_mib`: the kernel's memory for packets not yet read (32 MiB). `fanout`: a number that several processes
+    give in order to share an interface, each getting whole connections.
     """
 
     def __init__(
@@ -106,12 +114,13 @@ class Sniffer:
         max_flows: int | None = None,
         kept_flows: int = KEPT_FLOWS,
         ring_mib: int | None = None,
+        fanout: int | None = None,
         timers: Timers | None = None,
         seconds: float | None = None,
         count: int | None = None,
     ) -> None:
         self._timers = timers
-        source = open_source(interface, filter=filter, promiscuous=promiscuous, ring_mib=ring_mib)
+        source = open_source(interface, filter=filter, promiscuous=promiscuous, ring_mib=ring_mib, fanout=fanout)
         try:
             writer = None if write is None else Writer(os.fspath(write), source)
             options = Options(by_vlan=by_vlan, by_tunnel=by_tunnel, keep_transitions=True, max_flows=max_flows)
