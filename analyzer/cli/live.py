@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 LISTED = 1000  # flows that each list of the summary holds; the summary has the count of all
 _SIZES = {"k": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 SECOND_NS = 1_000_000_000
+MANY_FLOWS = 20_000  # from here on the report takes longer than a person waits without a word
+MOST_GROUP = 65_535  # packet(7): 16 bits
 SWITCH_S = 0.001  # the threads' turns, 5 ms elsewhere: packets and keys wait less for a look to give way
 
 
@@ -38,6 +40,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     capture.add_argument("--duration", type=arguments.duration_argument, metavar="TIME", help="end after this long")
     capture.add_argument("--count", type=arguments.count_argument, metavar="N", help="end after so many packets")
     capture.add_argument("--ring", type=arguments.count_argument, metavar="MIB", help="ring for packets (default 32)")
+    capture.add_argument(
+        "--fanout",
+        type=_group,
+        metavar="GROUP",
+        help="share connections with other processes that give this number",
+    )
     capture.add_argument("--user", metavar="NAME", help="go on as this user once the interface is open")
     files = parser.add_argument_group("file", "the packets as captured, in pcapng")
     files.add_argument("--write", metavar=arguments.OUTPUT, help="write them there")
@@ -67,13 +75,15 @@ def run(args: argparse.Namespace) -> int:
     try:
         watch = _opened(args)
         timers = arguments.timers_of(args)
-        following = Following(watch, timers=timers, own=not _as_lines(args), check=args.check)
+        following = Following(watch, timers=timers, check=args.check)
         if exporter is not None:
             exporter.start(following)
         try:
             with _told_to_end():
                 watch.start()
                 _follow(following, args)
+            if not _as_lines(args):
+                _say_that_it_takes(following)
         finally:
             watch.stop()
     finally:
@@ -99,6 +109,8 @@ def _check(args: argparse.Namespace) -> None:
         for option in ("rotate_size", "rotate_time", "keep"):
             if getattr(args, option) is not None:
                 raise UsageError(f"--{option.replace('_', '-')} is about the files of --write")
+    elif args.write == "-":
+        raise UsageError("--write -: standard output has the events and the report; name a file")
     elif args.keep is not None and args.rotate_size is None and args.rotate_time is None:
         raise UsageError("--keep needs --rotate-size or --rotate-time: without them there is one file")
 
@@ -110,7 +122,9 @@ def _opened(args: argparse.Namespace) -> Watch:
     from analyzer.live.watch import Watch
 
     user = rights.user_to_become(args.user)
-    source = open_source(args.interface, filter=args.filter, promiscuous=args.promiscuous, ring_mib=args.ring)
+    source = open_source(
+        args.interface, filter=args.filter, promiscuous=args.promiscuous, ring_mib=args.ring, fanout=args.fanout
+    )
     try:
         if user is not None:
             rights.become(user)
@@ -175,6 +189,15 @@ def _follow(following: Following, args: argparse.Namespace) -> None:
     show(following.watch, following, args.interval / SECOND_NS, title)
 
 
+def _say_that_it_takes(following: Following) -> None:
+    """The view is gone and the report not yet there: after a flood it has many connections to tell of."""
+    from analyzer.cli.work import note
+
+    flows = following.pulses[-1].flows if following.pulses else 0
+    if flows >= MANY_FLOWS:
+        note(f"{flows:,} connections: the report takes a few seconds")
+
+
 def _as_lines(args: argparse.Namespace) -> bool:
     """Whether the output is for programs."""
     return bool(args.json) or not sys.stdout.isatty()
@@ -203,12 +226,18 @@ def _summary(following: Following, args: argparse.Namespace) -> None:
 
     watch = following.watch
     given = watch.ask(moment.taken)
-    total = given.tally.plus(matrix(given.result.facts)[: given.held])
+    total = given.tally.plus(matrix(given.result.facts)[: given.held], given.result.end_ns)
     analysis = Analysis(given.result, timers=arguments.timers_of(args))
     totals = {"flows": total.flows, "handshake": dict(total.handshake), "close": dict(total.close)}
     files = watch.writer.files if watch.writer is not None else []
-    own = {} if following.own is None else {"check": following.own.summary()}
+    own = {"check": following.own.summary()} if args.check else {}
     _print({"event": "summary", "totals": totals, "files": files, **own, **document(analysis, LISTED)})
+
+
+def _group(text: str) -> int:
+    if not text.isdecimal() or int(text) > MOST_GROUP:
+        raise argparse.ArgumentTypeError(f"{text!r} is no group: 0 to {MOST_GROUP}")
+    return int(text)
 
 
 def _size(text: str) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from analyzer.live import changes, moment
 from analyzer.live.moment import Look, Pulse
-from analyzer.live.processes import OwnSockets
+from analyzer.live.processes import OwnSockets, owners_of
 from analyzer.live.watch import Watch
 from analyzer.tcp.timers import Timers
 
@@ -27,13 +27,17 @@ MOST_PAUSE_S = 1.0  # of a look, at each of its steps, for the ring to be read
 COLLECT_S = 60.0  # looks leave cycles behind; tracking leaves none, and automatic collection would cost it dearly
 
 
+class NotWanted(Exception):  # noqa: N818  # no error: somebody has pressed q
+    """A look has been left where it was."""
+
+
 class Following:
     """One capture followed. `step` when an interval has passed; `look` and `pulses` are what it last saw.
 
     `own` knows this host's sockets; with `check` it compares them with the tracker's.
     """
 
-    def __init__(self, watch: Watch, *, timers: Timers | None = None, own: bool = True, check: bool = False) -> None:
+    def __init__(self, watch: Watch, *, timers: Timers | None = None, check: bool = False) -> None:
         self.watch = watch
         self.look: Look | None = None
         self.pulses: deque[Pulse] = deque(maxlen=HISTORY)
@@ -41,7 +45,8 @@ class Following:
         self.findings = changes.Findings()
         self.past: deque[changes.Change] = deque(maxlen=HISTORY)
         self.hosts = moment.own_addresses()
-        self.own = OwnSockets(self.hosts, check=check, timers=timers) if own or check else None
+        self.own = OwnSockets(self.hosts, check=check, timers=timers)
+        self._wanted = True
         self._timers = timers
         self._endings = changes.Endings()
         self._notes = 0
@@ -77,15 +82,15 @@ class Following:
         self.look = look
         self.states.append((look.at_ns, look.states))
         events: list[dict[str, Any]] = []
+        events.extend(self.own.look(given))
         self._let_read()
         for change in self.findings.look(look.analysis.found, look.at_ns):
             self.past.append(change)
-            events.append(finding_event(change))
+            processes = owners_of(self.own.owners, look.analysis.table, change.finding.flows)
+            events.append({**finding_event(change), "processes": processes})
         self._let_read()
         rows, others = self._endings.look(look.analysis.table)
         events.extend(changes.told_flows(look.analysis.table, rows))
-        if self.own is not None:
-            events.extend(self.own.look(given))
         if others:
             events.append(unnamed_event(look.at_ns, others))
         if time.monotonic() - self._collected >= COLLECT_S:
@@ -94,11 +99,17 @@ class Following:
         self._due = time.monotonic() + REST * (time.thread_time() - began)
         return events
 
+    def stop(self) -> None:
+        """Nobody waits for a look any more: the one under way raises `NotWanted` at its next step."""
+        self._wanted = False
+
     def _let_read(self) -> None:
         """Sleep while packets pile up: reading them comes first."""
         end = time.monotonic() + MOST_PAUSE_S
-        while self.watch.running and self.watch.ring_used() > FILLING and time.monotonic() < end:
+        while self._wanted and self.watch.running and self.watch.ring_used() > FILLING and time.monotonic() < end:
             time.sleep(PAUSE_S)
+        if not self._wanted:
+            raise NotWanted
 
 
 def finding_event(change: changes.Change) -> dict[str, Any]:

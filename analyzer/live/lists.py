@@ -5,17 +5,15 @@ Owns headings, cells and sort keys. Draws nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from analyzer.findings import Finding
 from analyzer.flows.columns import record
 from analyzer.live.changes import Change
 from analyzer.live.moment import Look
+from analyzer.live.processes import ENDS_OF_FLOW, Owners, owner_of
 from analyzer.report import words
-
-#: (local address, port, peer address, port) → who owns that socket of this host
-Owners = Mapping[tuple[str, int, str, int], str]
 
 
 class Shown(NamedTuple):
@@ -49,7 +47,7 @@ class List(NamedTuple):
     make: Callable[[Shown], list[Entry]]
 
 
-_OF_FLOW = ("flow", "originator", "originator_port", "responder", "responder_port", "first_ns", "handshake")
+_OF_FLOW = ("flow", *ENDS_OF_FLOW, "first_ns", "handshake")
 
 
 def _flow(shown: Shown, row: int, *names: str) -> tuple[dict[str, Any], tuple[str, str, str], tuple[Any, ...]]:
@@ -61,17 +59,14 @@ def _flow(shown: Shown, row: int, *names: str) -> tuple[dict[str, Any], tuple[st
     return flow, (str(flow["flow"]), originator, responder), (flow["flow"], originator, responder)
 
 
-def _owner(shown: Shown, flow: dict[str, Any]) -> str:
-    o, r = (flow["originator"], flow["originator_port"]), (flow["responder"], flow["responder_port"])
-    return shown.owners.get((*r, *o)) or shown.owners.get((*o, *r)) or ""
-
-
 def _listeners(shown: Shown) -> list[Entry]:
     made = []
     for one in shown.look.listeners if shown.look else ():
         place = words.endpoint(one.host, one.port)
         numbers = (one.attempts, one.failed, one.half_open, one.close_wait)
-        made.append(Entry((place, *(f"{number:,}" for number in numbers)), (place, *numbers), place=place))
+        process = shown.owners.get((one.host, one.port, "", 0), "")
+        cells = (place, *(f"{number:,}" for number in numbers), process)
+        made.append(Entry(cells, (place, *numbers, process), place=place))
     return made
 
 
@@ -91,7 +86,13 @@ def _half_closed(shown: Shown) -> list[Entry]:
     for row in shown.look.half_closed if shown.look else ():
         flow, cells, keys = _flow(shown, row, "closed_by", "half_closed_ns", "originator_state", "responder_state")
         span = flow["half_closed_ns"] or 0
-        more = (flow["closed_by"], span, flow["originator_state"], flow["responder_state"], _owner(shown, flow))
+        more = (
+            flow["closed_by"],
+            span,
+            flow["originator_state"],
+            flow["responder_state"],
+            owner_of(shown.owners, flow),
+        )
         made.append(Entry((*cells, more[0], words.span(span), *more[2:]), (*keys, *more), row))
     return made
 
@@ -100,7 +101,7 @@ def _again(shown: Shown) -> list[Entry]:
     made = []
     for row in shown.look.synack_again if shown.look else ():
         flow, cells, keys = _flow(shown, row, "synack_retransmissions", "synack_cause")
-        more = (flow["synack_retransmissions"], flow["synack_cause"], flow["handshake"], _owner(shown, flow))
+        more = (flow["synack_retransmissions"], flow["synack_cause"], flow["handshake"], owner_of(shown.owners, flow))
         made.append(Entry((*cells, str(more[0]), *more[1:]), (*keys, *more), row))
     return made
 
@@ -128,8 +129,11 @@ def _past(shown: Shown) -> list[Entry]:
 
 
 _ENDS = ("flow", "originator", "responder")
+_COUNTED = ("attempts", "failed", "half open", "close wait")
 LISTS = (
-    List("listeners", ("listener", "attempts", "failed", "half open", "close wait"), (1, 2, 3, 4), _listeners),
+    List(
+        "listeners", ("listener", "attempts", "failed", "half open", "close wait", "process"), (1, 2, 3, 4), _listeners
+    ),
     List("incomplete", (*_ENDS, "verdict", "SYN", "S+A", "age"), (0, 4, 5, 6), _incomplete),
     List("half-closed", (*_ENDS, "closed by", "for", "originator is", "responder is", "process"), (0, 4), _half_closed),
     List("SYN+ACKs", (*_ENDS, "times", "cause", "handshake", "process"), (0, 3), _again),

@@ -70,6 +70,11 @@ def capture_of(recent: Sequence[bytes], source: LiveSource, ends: Ends, options:
     return b"".join(pieces)
 
 
+def holds_any(capture: bytes, source: LiveSource) -> bool:
+    """Whether there are packets in what `capture_of` gave."""
+    return len(capture) > len(header(source))
+
+
 def ladder_of(capture: bytes, options: Options) -> tuple[FlowTable, int, list[Rung]] | None:
     """The newest flow of such a capture, rung by rung; None where none of its packets is held any more."""
     options = options._replace(keep_transitions=True)

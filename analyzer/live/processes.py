@@ -6,10 +6,12 @@ packet of the connection is younger than that: what is on its way is no differen
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analyzer.flows import facts as f
-from analyzer.flows.columns import address_text
+from analyzer.flows.columns import address_text, record
 from analyzer.flows.facts import INDEX
 from analyzer.live import moment
 from analyzer.live.moment import Taken
@@ -21,12 +23,20 @@ from analyzer.tcp.timers import Timers
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from analyzer.flows.table import FlowTable
+
 #: (local address, port, peer address, port)
 Ends = tuple[str, int, str, int]
+#: whose socket of this host that is
+Owners = Mapping[Ends, str]
+ENDS_OF_FLOW = ("originator", "originator_port", "responder", "responder_port")
 
 MOST_COMPARED = 20_000  # connections of this host that are compared: a flood would take the interpreter for itself
 SETTLED_NS = 300_000_000  # a packet younger than this may still be on its way to one of the two
 NO_SOCKET = "no socket"
+MOST_NAMED = 5  # processes beside one finding
+_IPV4 = 0xFFFF
+_WILDCARDS = ("0.0.0.0", "::")
 
 #: psutil's names → RFC 9293's
 STATES = {
@@ -65,7 +75,10 @@ class Difference(NamedTuple):
 
 
 class OwnSockets:
-    """Asked at every look: `owners` names processes; with `check`, `differences` says where states differ."""
+    """Asked at every look: `owners` names processes; with `check`, `differences` says where states differ.
+
+    A listener's own socket is among the `owners` with no peer ("", 0), one bound to all addresses with each of them.
+    """
 
     def __init__(self, hosts: Iterable[tuple[int, int]], *, check: bool, timers: Timers | None = None) -> None:
         self.owners: dict[Ends, str] = {}
@@ -73,6 +86,7 @@ class OwnSockets:
         self.compared = 0
         self.unseen = 0  # sockets of the kernel of which no packet has been seen
         self._hosts = frozenset(hosts)
+        self._addresses = tuple(address_text(high, low, high != 0 or low >> 32 != _IPV4) for high, low in self._hosts)
         self._check = check
         self._timers = timers or Timers()
         self._suspects: dict[Ends, tuple[str, str]] = {}
@@ -81,8 +95,8 @@ class OwnSockets:
 
     def look(self, given: Taken) -> list[dict[str, Any]]:
         """Ask the kernel, and compare with what `given` holds; new differences as events."""
-        kernel = self._sockets()
-        self.owners = {ends: one.process for ends, one in kernel.items() if one.process}
+        kernel, listening = self._sockets()
+        self.owners = {ends: one.process for ends, one in kernel.items() if one.process} | listening
         if not self._check:
             return []
         tracked = self._tracked(given)
@@ -129,21 +143,27 @@ class OwnSockets:
         """Of the last look: connections compared, those that differ, and sockets without a packet."""
         return {"compared": self.compared, "different": len(self.differences), "unseen": self.unseen}
 
-    def _sockets(self) -> dict[Ends, Socket]:
+    def _sockets(self) -> tuple[dict[Ends, Socket], dict[Ends, str]]:
+        """The kernel's connections, and the processes that listen."""
         import psutil
 
         found = {}
+        listening: dict[Ends, str] = {}
         alive: dict[int, str] = {}
         for one in psutil.net_connections("tcp"):
-            if not one.laddr or not one.raddr or one.status not in STATES:
-                continue
             if one.pid is not None and one.pid not in alive:
                 alive[one.pid] = self._names.get(one.pid) or _name(one.pid)
             process = f"{alive[one.pid]}[{one.pid}]" if one.pid is not None else ""
+            if one.laddr and one.status == "LISTEN" and process:
+                bound = self._addresses if one.laddr.ip in _WILDCARDS else (_address(one.laddr.ip),)
+                for address in bound:
+                    listening.setdefault((address, one.laddr.port, "", 0), process)
+            if not one.laddr or not one.raddr or one.status not in STATES:
+                continue
             ends = (_address(one.laddr.ip), one.laddr.port, _address(one.raddr.ip), one.raddr.port)
             found[ends] = Socket(STATES[one.status], process)
         self._names = alive
-        return found
+        return found, listening
 
     def _tracked(self, given: Taken) -> dict[Ends, tuple[str, int]] | None:
         """This host's ends of connections, with state and last packet; None where there are too many."""
@@ -166,6 +186,23 @@ class OwnSockets:
                 name = NO_SOCKET if state in (states.CLOSED, states.LISTEN) else states.STATES[state]
                 found[ends] = (name, int(row[INDEX["last_ns"]]))
         return found
+
+
+def owner_of(owners: Owners, flow: dict[str, Any]) -> str:
+    """The process at either end of a flow (a record with both addresses and ports), as far as it is known."""
+    o, r = (flow["originator"], flow["originator_port"]), (flow["responder"], flow["responder_port"])
+    return owners.get((*r, *o)) or owners.get((*o, *r)) or owners.get((*r, "", 0)) or ""
+
+
+def owners_of(owners: Owners, table: FlowTable, flows: Iterable[int]) -> list[str]:
+    """The processes behind flows given by number, those with most of them first, `MOST_NAMED` at most."""
+    if not owners:
+        return []
+    wanted = set(flows)
+    rows = (row for row, number in enumerate(table.raw("number")) if number in wanted)
+    found = Counter(owner_of(owners, record(table, row, ENDS_OF_FLOW)) for row in rows)
+    del found[""]
+    return [process for process, _ in found.most_common(MOST_NAMED)]
 
 
 def _end(row: Any, end: str, ipv6: bool) -> tuple[str, int]:

@@ -14,6 +14,8 @@ from analyzer.report import grid, words
 from analyzer.report.escape import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.text import Text
 
 LEAST_WIDTH, LEAST_HEIGHT = 60, 16
@@ -27,6 +29,7 @@ _STYLES = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
 _RIGHT = 32  # columns of the rates and failures
 _WHOLE_HEIGHT = 23  # from here on everything has its place; below, states without an end in them are left out
 _SMALL_STATES = 7
+_NOTES = 2  # the newest; a full disk is not hidden by an interface that comes back
 _FINDINGS = 4  # lines of findings that are always in sight
 RATE_PULSES = 10  # rates are over the last so many pulses
 
@@ -131,8 +134,7 @@ def _head(place: Place, width: int) -> list[Text]:
         second.append(f" ({now.evicted:,} pushed out)", "yellow")
     second.append(f" · {place.memory >> 20} MiB")
     made = [first, second]
-    if now.notes:
-        made.append(Text(f"! {printable(now.notes[-1])}", "yellow"))
+    made += [Text(f"! {printable(note)}", "yellow") for note in now.notes[-_NOTES:]]
     if shown.differences:
         made.append(Text(f"! kernel: {printable(shown.differences[0])}", "yellow"))
     return made
@@ -285,9 +287,11 @@ def _page(place: Place, height: int) -> list[Text]:
     return [*made, Text(place.message or f"Esc back · w save{more}", "bold" if place.message else "dim")]
 
 
-def finding_page(finding: Any, width: int) -> tuple[str, tuple[str, ...]]:
-    """A finding whole, as a page."""
+def finding_page(finding: Any, width: int, processes: Sequence[str] = ()) -> tuple[str, tuple[str, ...]]:
+    """A finding whole, as a page; `processes`: those of this host that have its connections."""
     made: list[str] = []
+    if processes:
+        made += [*textwrap.wrap(f"here: {', '.join(processes)}", width - 2, subsequent_indent="  "), ""]
     for line in finding.evidence:
         made += textwrap.wrap(f"· {line}", width - 2, subsequent_indent="  ", break_long_words=False)
     for label, text in (("do", finding.advice), ("confirm", finding.confirm)):

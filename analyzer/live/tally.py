@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from analyzer.flows import facts as f
 from analyzer.flows import verdict
 from analyzer.flows.facts import INDEX, WIDTH, FlowFacts
+from analyzer.flows.table import FINS_IN_DOUBT
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,14 +38,19 @@ class Tally:
         self.handshake: Counter[str] = Counter()
         self.close: Counter[str] = Counter()
 
-    def add(self, rows: np.ndarray[Any, Any]) -> None:
-        """Count flows, given as `matrix` shows them."""
+    def add(self, rows: np.ndarray[Any, Any], end_ns: int | None = None) -> None:
+        """Count flows, given as `matrix` shows them; those that live, as they stand at `end_ns` (`FlowTable.bits`)."""
         if not len(rows):
             return
         import numpy as np
 
         self.flows += len(rows)
-        bits = rows[:, INDEX["bits"]]
+        bits = rows[:, INDEX["bits"]].copy()
+        if end_ns is not None:
+            for end, acked in (("o_", f.O_FIN_ACKED), ("r_", f.R_FIN_ACKED)):
+                doubtful = rows[:, INDEX[end + "doubt_repeats"]] >= FINS_IN_DOUBT
+                doubtful &= rows[:, INDEX[end + "doubt_until_ns"]].astype(np.int64) >= end_ns
+                bits[doubtful] &= ~np.uint64(acked)
         for kind, count in zip(*np.unique(bits & np.uint64(_OF_HANDSHAKE), return_counts=True), strict=True):
             self.handshake[verdict.handshake(int(kind))] += int(count)
         kinds = bits & np.uint64(_OF_CLOSE)
@@ -55,12 +61,12 @@ class Tally:
             word = verdict.close(number, number & _O_FIN, number & _R_FIN)
             self.close[word] += int(count)
 
-    def plus(self, rows: np.ndarray[Any, Any] | None = None) -> Tally:
-        """A copy, with `rows` counted too."""
+    def plus(self, rows: np.ndarray[Any, Any] | None = None, end_ns: int | None = None) -> Tally:
+        """A copy, with `rows` counted too, as they stand at `end_ns`."""
         total = Tally()
         total.flows = self.flows
         total.handshake.update(self.handshake)
         total.close.update(self.close)
         if rows is not None:
-            total.add(rows)
+            total.add(rows, end_ns)
         return total

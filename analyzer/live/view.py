@@ -15,13 +15,15 @@ import sys
 import termios
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from analyzer.live import packets, screen
-from analyzer.live.following import Following
+from analyzer.live.following import Following, NotWanted
 from analyzer.live.lists import LISTS, Shown
+from analyzer.live.processes import owners_of
 from analyzer.live.screen import Place
 from analyzer.live.watch import Watch
 
@@ -52,6 +54,7 @@ LEAST_REST_S = 0.01  # between two rounds of a thread that takes longer than its
 MAX_FILTER = 60
 _MOVES = {"up": -1, "k": -1, "down": 1, "j": 1}
 _SIDEWAYS = 20
+_NOT_HELD = "its packets are no longer held"
 
 
 def show(watch: Watch, following: Following, interval: float, title: str) -> None:
@@ -113,6 +116,8 @@ class _View:
             for what in (self._pulse, self._look)
         ]
         self._opened: packets.Ends | None = None
+        self._asked = 0  # times that packets were asked for, or what was asked for was no longer wanted
+        self._fetched: deque[Callable[[], None]] = deque()  # what to do with packets that have been found
 
     def run(self, wake: int) -> None:
         """Until `q`, or the end of the capture."""
@@ -134,11 +139,14 @@ class _View:
                                 return
                 if self._failed is not None:
                     raise self._failed
+                while self._fetched:
+                    self._fetched.popleft()()
                 if not self._place.paused:
                     self._place = self._place._replace(shown=self._latest)
 
     def close(self) -> None:
         self._ending.set()
+        self._following.stop()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
@@ -151,6 +159,8 @@ class _View:
                 what()
                 self._news_is_there()
                 self._ending.wait(max(self._interval - (time.monotonic() - began), LEAST_REST_S))
+        except NotWanted:
+            pass  # the view is being closed
         except BaseException as error:
             self._failed = error
             self._news_is_there()
@@ -178,8 +188,8 @@ class _View:
             states=tuple(following.states),
             findings=tuple(following.findings.present),
             past=tuple(following.past),
-            owners=dict(own.owners) if own else {},
-            differences=tuple(one.text() for one in own.differences) if own else (),
+            owners=dict(own.owners),
+            differences=tuple(one.text() for one in own.differences),
         )
 
     def _show(self, **seen: Any) -> None:
@@ -203,6 +213,7 @@ class _View:
         """Do what a key says; False ends the view."""
         place = self._place._replace(message="")
         self._place = place
+        self._asked += 1
         if place.typing:
             self._typed(key)
         elif key == "q":
@@ -274,7 +285,10 @@ class _View:
             return
         one = found[min(place.cursor, len(found) - 1)]
         if one.finding is not None:
-            page = screen.finding_page(one.finding, self._console.size.width)
+            shown = place.shown
+            table = shown.look.analysis.table if shown.look is not None else None
+            processes = owners_of(shown.owners, table, one.finding.flows) if table is not None else ()
+            page = screen.finding_page(one.finding, self._console.size.width, processes)
             self._place = place._replace(page=page, top=0, left=0)
         elif one.row is None:
             self._place = place._replace(list=1, cursor=0, sort=None, backward=False, filter=one.place)
@@ -282,19 +296,45 @@ class _View:
             self._open_flow(one.row)
 
     def _open_flow(self, row: int) -> None:
-        from analyzer.report import ladder
-
+        """Its ladder, once that is made; any other key meanwhile, and it is not wanted any more."""
         assert self._place.shown.look is not None
         ends = packets.ends_of(self._place.shown.look.analysis.table, row)
-        given = packets.ladder_of(self._capture(ends), self._watch.options)
-        if given is None:
-            self._place = self._place._replace(message="its packets are no longer held")
-            return
-        out = io.StringIO()
-        ladder.write(out, *given, everything=False)
-        title, *rest = out.getvalue().splitlines()
-        self._opened = ends
-        self._place = self._place._replace(page=(title, tuple(rest)), top=0, left=0)
+        asked = self._asked
+
+        def make() -> Callable[[], None]:
+            from analyzer.report import ladder
+
+            given = packets.ladder_of(self._capture(ends), self._watch.options)
+            out = io.StringIO()
+            if given is not None:
+                ladder.write(out, *given, everything=False)
+            title, *rest = out.getvalue().splitlines() or [""]
+
+            def show() -> None:
+                if self._asked != asked:
+                    return
+                if given is None:
+                    self._place = self._place._replace(message=_NOT_HELD)
+                    return
+                self._opened = ends
+                self._place = self._place._replace(page=(title, tuple(rest)), top=0, left=0, message="")
+
+            return show
+
+        self._fetch(make)
+
+    def _fetch(self, make: Callable[[], Callable[[], None]]) -> None:
+        """`make` in a thread of its own, because finding packets takes long in a flood; what it gives is done here."""
+
+        def work() -> None:
+            try:
+                self._fetched.append(make())
+            except BaseException as error:
+                self._failed = error
+            self._news_is_there()
+
+        self._place = self._place._replace(message="looking for its packets …")
+        threading.Thread(target=work, name="handshake-packets", daemon=True).start()
 
     def _capture(self, ends: packets.Ends) -> bytes:
         recent = self._watch.ask(lambda watch: list(watch.recent))
@@ -311,12 +351,24 @@ class _View:
         if ends is None:
             self._place = place._replace(message="no connection is chosen")
             return
-        data = self._capture(ends)
-        try:
-            name = _new_file(data, ends)
-            self._place = place._replace(message=f"written: {name}")
-        except OSError as error:
-            self._place = place._replace(message=f"cannot be written: {error.strerror}")
+        chosen = ends
+
+        def make() -> Callable[[], None]:
+            data = self._capture(chosen)
+            if not packets.holds_any(data, self._watch.source):
+                message = _NOT_HELD
+            else:
+                try:
+                    message = f"written: {_new_file(data, chosen)}"
+                except OSError as error:
+                    message = f"cannot be written: {error.strerror}"
+
+            def say() -> None:
+                self._place = self._place._replace(message=message)
+
+            return say
+
+        self._fetch(make)
 
 
 def _new_file(data: bytes, ends: packets.Ends) -> str:

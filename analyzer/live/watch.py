@@ -101,6 +101,7 @@ class Watch:
         self.tracker = Tracker(keep_transitions=options.keep_transitions, max_flows=bound)
         self._batch = SegmentBatch(BATCH_SEGMENTS)
         self._questions: deque[tuple[Callable[[Watch], Any], Future[Any]]] = deque()
+        self._file_stopped = False
         self._stopping = False
         self._ended = threading.Event()
         self._door = threading.Lock()  # held to put a question or to end: none is left without an answer
@@ -216,6 +217,7 @@ class Watch:
         self._packets += frames.count
         if self.writer is not None:
             self.writer.write(frames, self.counters.received, self.counters.dropped_by_kernel)
+            self._note_a_full_disk()
         self._keep_packets(frames.data)
         batch, tracker = self._batch, self.tracker
         done = 0
@@ -260,6 +262,12 @@ class Watch:
             self._kept_count -= oldest.count
             self.forgotten += oldest.count
 
+    def _note_a_full_disk(self) -> None:
+        stopped = self.writer.stopped if self.writer is not None else None
+        if stopped is not None and not self._file_stopped:
+            self._file_stopped = True
+            self.source.notes.append(stopped)
+
     def _tick(self) -> None:
         """What happens with time, packets or not."""
         now = time.monotonic()
@@ -283,6 +291,7 @@ class Watch:
         try:
             if self.writer is not None:
                 self.writer.close(self.counters.received, self.counters.dropped_by_kernel)
+                self._note_a_full_disk()
         finally:
             self.source.close()
 
@@ -307,13 +316,8 @@ class Watch:
         return facts
 
     def notes(self) -> list[str]:
-        """What has happened to the capture, one sentence each."""
-        notes = list(self.source.notes)
-        if self.writer is not None and self.writer.stopped is not None:
-            notes.append(self.writer.stopped)
-        if self.forgotten:
-            notes.append(f"{self.forgotten:,} connections that are over are counted, and no longer listed")
-        return notes
+        """What has happened to the capture, one sentence each, in that order: the list only grows at its end."""
+        return list(self.source.notes)
 
     def result(self) -> Result:
         """Everything as a finished run gives it."""
@@ -346,4 +350,6 @@ class Watch:
         one.interfaces.append(interface)
         health = CaptureHealth([one])
         health.notes.extend(self.notes())
+        if self.forgotten:
+            health.notes.append(f"{self.forgotten:,} connections that are over are counted, and no longer listed")
         return health

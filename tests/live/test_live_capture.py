@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from analyzer.capture.portable import Portable
 from analyzer.engine import Options
 from analyzer.errors import CaptureError, OutputError, UsageError
 from analyzer.live import moment, watch
+from analyzer.live.following import Following
 from analyzer.live.tally import matrix
 
 CAPTURES = sorted(path for path in pcaps_cases.PCAPS.glob("*/*.pcap*") if path.suffix in (".pcap", ".pcapng"))
@@ -66,6 +68,13 @@ def facts_of(analysis: Analysis) -> tuple[int, list[tuple[object, ...]]]:
     return analysis.result.end_ns, sorted(rows, key=lambda row: row[0]["number"])
 
 
+def totals_of(sniffer: analyzer.Sniffer) -> tuple[Counter[str], Counter[str]]:
+    """The verdicts counted for the summary: those on flows that have left, and on those that have not."""
+    given = sniffer._watch.ask(moment.taken)
+    totals = given.tally.plus(matrix(given.result.facts)[: given.held], given.result.end_ns)
+    return totals.handshake, totals.close
+
+
 @pytest.mark.parametrize("speed", ["real", "top"])
 def test_live_says_what_report_says_of_its_file(wire: Wire, tmp_path: Path, speed: str) -> None:
     """Flow by flow, for every capture, all replayed at once over cables of their own."""
@@ -85,6 +94,7 @@ def test_live_says_what_report_says_of_its_file(wire: Wire, tmp_path: Path, spee
         assert ours.result.facts.count > 0, capture
         assert facts_of(ours) == facts_of(theirs), capture
         assert ours.report()["findings"] == theirs.report()["findings"], capture
+        assert totals_of(sniffer) == (Counter(written.flows.handshake), Counter(written.flows.close)), capture
         assert written.capture["packets"] == written.capture["received"] == sniffer.packets
         assert written.capture["dropped_by_kernel"] == 0
 
@@ -163,14 +173,62 @@ def test_an_interface_may_go_and_come_back(wire: Wire) -> None:
         until(lambda: sniffer.packets == 1)
         wire.near.run("ip", "link", "del", f"n{number}")
         until(lambda: any("has gone" in note for note in sniffer.analysis().capture["notes"]))
-        pair = ("ip", "link", "add", f"n{number}", "type", "veth", "peer", "name", f"f{number}")
-        wire.near.run(*pair, "netns", wire.far.namespace)
-        wire.near.run("ip", "link", "set", f"n{number}", "up")
-        wire.far.run("ip", "link", "set", f"f{number}", "up")
+        new_cable(wire, number)
         until(lambda: any("is back" in note for note in sniffer.analysis().capture["notes"]))
         wire.send(number, tiny_pcap.segment("S", 2, port=40_001))
         until(lambda: sniffer.packets == 2)
     assert len(sniffer.analysis().flows) == 2
+
+
+def new_cable(wire: Wire, number: int) -> None:
+    """The cable again, after its near end was deleted."""
+    pair = ("ip", "link", "add", f"n{number}", "type", "veth", "peer", "name", f"f{number}")
+    wire.near.run(*pair, "netns", wire.far.namespace)
+    wire.near.run("ip", "link", "set", f"n{number}", "up")
+    wire.far.run("ip", "link", "set", f"f{number}", "up")
+
+
+def test_processes_of_a_fanout_group_share_whole_connections(wire: Wire) -> None:
+    """Every packet goes to one of them, and both directions of a connection to the same one."""
+    number = wire.cable()
+    interface = f"n{number}"
+    with sniffing(wire, interface, fanout=11) as one, sniffing(wire, interface, fanout=11) as other:
+        for port in range(40_000, 40_100):
+            answer = tiny_pcap.segment("S.", 9, 2, answer=True, port=port)
+            wire.send(number, tiny_pcap.segment("S", 1, port=port), answer)
+        until(lambda: one.packets + other.packets >= 200)
+        time.sleep(0.2)
+    assert one.packets + other.packets == 200
+    ports = [set(sniffer.analysis().flows.originator_port) for sniffer in (one, other)]
+    assert ports[0] | ports[1] == set(range(40_000, 40_100))
+    assert not ports[0] & ports[1]
+    assert min(len(ports[0]), len(ports[1])) > 10
+    for sniffer in (one, other):
+        assert set(sniffer.analysis().flows.handshake) == {"half_open"}
+        assert any("fanout group 11" in note for note in sniffer.analysis().capture["notes"])
+
+
+def test_a_fanout_group_follows_an_interface_that_was_down_and_says_when_it_cannot(wire: Wire) -> None:
+    number = wire.cable()
+    with wire.near:
+        sniffer = analyzer.Sniffer(f"n{number}", fanout=12, ring_mib=4)
+        sniffer.start()
+    wire.near.run("ip", "link", "set", f"n{number}", "down")
+    until(lambda: any("has gone" in note for note in sniffer.analysis().capture["notes"]))
+    wire.near.run("ip", "link", "set", f"n{number}", "up")
+    until(lambda: any("is back" in note for note in sniffer.analysis().capture["notes"]))
+    until(lambda: wire.send(number, tiny_pcap.segment("S", 1)) or sniffer.packets > 0)
+    wire.near.run("ip", "link", "del", f"n{number}")
+    new_cable(wire, number)
+    until(lambda: not sniffer.running)
+    with pytest.raises(CaptureError, match="start again"):
+        sniffer.stop()
+
+
+def test_a_fanout_group_of_another_interface_is_not_joined(wire: Wire) -> None:
+    one, other = wire.cable(), wire.cable()
+    with sniffing(wire, f"n{one}", fanout=13), wire.near, pytest.raises(CaptureError, match="cannot join fanout"):
+        analyzer.Sniffer(f"n{other}", fanout=13)
 
 
 def test_files_take_turns_and_read_as_one(wire: Wire, tmp_path: Path) -> None:
@@ -248,6 +306,40 @@ def test_a_full_disk_ends_the_file_and_not_the_capture(wire: Wire, tmp_path: Pat
     assert "no space is left" in note
 
 
+def test_each_note_is_told_once_in_its_order_however_many_connections_are_forgotten(wire: Wire, tmp_path: Path) -> None:
+    """A full disk in a flood, then an interface that goes down twice."""
+    number = wire.cable()
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], check=True)
+    told: list[str] = []
+    try:
+        with sniffing(wire, f"n{number}", write=disk / "full.pcapng", max_flows=100, kept_flows=100) as sniffer:
+            with wire.near:
+                following = Following(sniffer._watch)
+
+            def step() -> None:
+                told.extend(event["text"] for event in following.pulse())
+
+            wire.send(number, *syns(0, 400))
+            until(lambda: sniffer.packets >= 300)
+            step()
+            for first in range(0, 4000, 500):
+                wire.send(number, *syns(first, first + 500))
+                time.sleep(0.06)
+            until(lambda: step() or len(told) == 1)
+            for turn in (1, 2):
+                wire.near.run("ip", "link", "set", f"n{number}", "down")
+                until(lambda turn=turn: step() or len(told) == 2 * turn)
+                wire.near.run("ip", "link", "set", f"n{number}", "up")
+                until(lambda turn=turn: step() or len(told) == 2 * turn + 1)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    for text, words in zip(told, ("no space", "has gone", "is back", "has gone", "is back"), strict=True):
+        assert words in text
+    assert any("no longer listed" in note for note in sniffer.analysis().capture["notes"])
+
+
 def test_promiscuous_it_takes_what_is_for_others(wire: Wire) -> None:
     """A veth hands everything up either way: what the kernel counts is whether the interface is asked to."""
     number = wire.cable()
@@ -264,7 +356,7 @@ def test_a_flood_is_counted_whole_and_kept_in_bounds(wire: Wire) -> None:
         until(lambda: sniffer.packets >= 19_000)
         time.sleep(0.3)
     given = sniffer._watch.ask(moment.taken)
-    totals = given.tally.plus(matrix(given.result.facts)[: given.held])
+    totals = given.tally.plus(matrix(given.result.facts)[: given.held], given.result.end_ns)
     assert totals.handshake == {"unanswered": sniffer.packets}
     assert given.held == 1000
     assert given.result.facts.count <= 3000 + watch.BATCH_SEGMENTS
@@ -306,6 +398,7 @@ def test_where_there_is_no_ring_scapys_sockets_serve(wire: Wire, tmp_path: Path)
     [
         ("nothing0", {}, CaptureError, "no interface 'nothing0'"),
         ("lo", {"filter": "port http and ("}, UsageError, "syntax error"),
+        ("lo", {"ring_mib": 1 << 30}, UsageError, "a quarter of this machine's memory"),
         ("lo", {"write": "/nowhere/at/all.pcapng"}, OutputError, "no such file or directory"),
     ],
 )
@@ -322,6 +415,12 @@ def test_without_the_right_it_says_which_and_how_to_grant_it(wire: Wire) -> None
     assert "CAP_NET_RAW" in done.stderr
     assert "setcap cap_net_raw+ep" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_file_that_is_standard_output_is_refused() -> None:
+    done = subprocess.run([*COMMAND, "lo", "--write", "-"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "name a file" in done.stderr
 
 
 def test_what_ends_the_thread_reaches_who_asks(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:

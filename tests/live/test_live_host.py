@@ -21,6 +21,7 @@ import analyzer
 from analyzer.errors import OutputError, UsageError
 from analyzer.live import moment
 from analyzer.live.following import Following
+from analyzer.live.lists import LISTS, Shown
 from analyzer.live.prometheus import Exporter, parse_address
 
 COMMAND = (sys.executable, "-m", "analyzer", "live")
@@ -87,13 +88,55 @@ def test_a_socket_is_shown_with_its_process_and_its_state(wire: Wire, closing: E
     with wire.near:
         following.step(last=True)
     sniffer.stop()
-    assert following.own is not None
     assert following.look is not None
     ends = (*made.near.getsockname(), *made.near.getpeername())
     assert following.own.owners[ends].endswith(f"[{os.getpid()}]")
     assert following.look.states[moment.HERE] == {"CLOSE_WAIT": 1}
     assert following.look.states[moment.PEERS] == {"FIN_WAIT_2": 1}
     assert (following.own.compared, following.own.differences) == (1, [])
+
+
+def test_a_culprit_is_named_with_its_process(wire: Wire, closing: ExitStack) -> None:
+    """An application that never closes: the finding says which process has its sockets."""
+    number, _, near = wire.addressed()
+    live = wire.start(wire.near, *COMMAND, f"n{number}", "--json", "--interval", "0.5", "--filter", "tcp")
+    time.sleep(2)
+    listener = wire.near.listen(near, 8104)
+    closing.callback(listener.close)
+    for _ in range(4):
+        with wire.far:
+            far = socket.create_connection((near, 8104), timeout=10)
+        kept, _ = listener.accept()
+        closing.callback(kept.close)
+        far.close()
+    time.sleep(8)
+    live.send_signal(signal.SIGINT)
+    events = [json.loads(line) for line in finish(live).splitlines()]
+    (found,) = [one for one in events if one["event"] == "finding_arose" and one["name"] == "close_wait"]
+    (process,) = found["processes"]
+    assert process.endswith(f"[{os.getpid()}]")
+    assert "check" not in events[-1]
+
+
+def test_a_listener_is_named_with_its_process_whatever_address_it_is_bound_to(wire: Wire, closing: ExitStack) -> None:
+    number, _, near = wire.addressed()
+    with wire.near:
+        sniffer = analyzer.Sniffer(f"n{number}", filter="tcp")
+        sniffer.start()
+        following = Following(sniffer._watch)
+    listener = wire.near.listen("0.0.0.0", 8105)
+    closing.callback(listener.close)
+    with wire.far:
+        closing.callback(socket.create_connection((near, 8105), timeout=10).close)
+    time.sleep(0.3)
+    with wire.near:
+        following.step(last=True)
+    sniffer.stop()
+    assert following.own.owners[(near, 8105, "", 0)].endswith(f"[{os.getpid()}]")
+    shown = Shown(following.look, (), (), (), (), following.own.owners, ())
+    (entry,) = LISTS[0].make(shown)
+    assert entry.cells[0] == f"{near}:8105"
+    assert entry.cells[-1].endswith(f"[{os.getpid()}]")
 
 
 def fetch(address: str, port: int) -> str:

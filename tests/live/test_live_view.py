@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pcaps_cases
 import pytest
+import tiny_pcap
 from live.terminal import Terminal, terminal
 from live.wire import Wire, finish, frames_of
 
@@ -214,6 +216,31 @@ def test_ctrl_c_leaves_the_terminal_as_it_was_and_prints_the_report(view: Termin
     assert " icanon" in settings
     assert " echo " in settings
     assert "susp = ^Z" in settings
+
+
+def test_what_is_no_longer_held_is_not_saved_as_an_empty_file(wire: Wire, folder: Path) -> None:
+    """The packets of the first connection have left memory (`RECENT_BYTES`) when they are asked for."""
+    if shutil.which("tmux") is None:
+        pytest.skip("needs tmux")
+    number = wire.cable()
+    with terminal(f"handshake{os.getpid()}w", str(folder)) as made:
+        begin(wire, made, f"n{number}")
+        wire.send(number, tiny_pcap.segment("S", 1, port=40_001))
+        made.keys("2")
+        made.until(lambda text: ":40001" in text)
+        other = tiny_pcap.segment(".", 1, port=50_000) + bytes(60_000)
+        for _ in range(20):
+            wire.send(number, *[other] * 50)  # 60 MB in all
+            time.sleep(0.06)
+        made.until(lambda text: "1,001 packets" in text)
+        before = sorted(folder.iterdir())
+        for key in ("Enter", "w"):
+            made.keys(key)
+            made.until(lambda text: "its packets are no longer held" in text)
+        assert sorted(folder.iterdir()) == before
+        made.keys("C-c", "C-c", "C-c")
+        made.until(prompted)
+        assert made.shown("#{alternate_on} #{cursor_flag}") == "0 1"
 
 
 def test_q_ends_it_too(wire: Wire, folder: Path) -> None:
