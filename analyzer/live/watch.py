@@ -39,6 +39,11 @@ WAIT_S = 0.25  # between two ticks when no packet comes
 Answer = TypeVar("Answer")
 
 
+def _give_way() -> None:
+    """Let a thread have its turn that waits for the interpreter: the one that answers keys."""
+    time.sleep(0)
+
+
 class LiveSource(Protocol):
     """What gives frames as they come: `capture.ring.Ring`, or `capture.portable.Portable`."""
 
@@ -309,7 +314,7 @@ class Watch:
 
     def flows(self) -> FlowFacts:
         """The flows held, in the first `held` rows, and those kept after their end."""
-        facts = self.tracker.snapshot()
+        facts = self.tracker.snapshot(_give_way)
         self.held = facts.count
         for kept in self._kept:
             facts.extend(kept)

@@ -16,6 +16,7 @@ except ModuleNotFoundError:
     from analyzer import _shadow as cython
 
 from array import array
+from collections.abc import Callable
 from os import urandom
 from struct import Struct
 from sys import byteorder
@@ -37,6 +38,8 @@ LIKELY_SERVER_PORTS = frozenset((
 
 #: live flows at most: a flood of new 4-tuples cannot take more; the oldest embryonic ones leave first, counted
 MAX_FLOWS = 1_000_000
+#: flows that a snapshot takes between two pauses: two or three milliseconds
+SNAPSHOT_FLOWS = 2_048
 #: finished flows kept to absorb late segments; beyond it the one longest finished of the same shard leaves
 FINISHED_KEPT = 16_384
 #: holes in one end's sequence space remembered at once: bounds what gaps crafted on purpose can take
@@ -954,8 +957,11 @@ class Tracker:
         self._write_leaving()
         return self.take()
 
-    def snapshot(self) -> FlowFacts:
-        """The facts of every flow held now, as they stand; the tracker goes on with them."""
+    def snapshot(self, pause: Callable[[], object] | None = None) -> FlowFacts:
+        """The facts of every flow held now, as they stand; the tracker goes on with them.
+
+        `pause` is called after every few flows: in compiled code no other thread has a turn otherwise.
+        """
         flow: Flow
         departed: object = self.departed
         self.departed = FlowFacts()
@@ -963,6 +969,10 @@ class Tracker:
             if flow.previous is not None:
                 self._leaving.append(flow.previous)
             self._leaving.append(flow)
+            if len(self._leaving) >= SNAPSHOT_FLOWS:
+                self._write_leaving()
+                if pause is not None:
+                    pause()
         self._write_leaving()
         taken = self.departed
         self.departed = departed

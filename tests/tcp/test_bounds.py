@@ -9,7 +9,7 @@ from analyzer.flows import facts as f
 from analyzer.flows.facts import FlowFacts
 from analyzer.segments import ACK, FIN, SYN, SegmentBatch
 from analyzer.tcp import states, timeline
-from analyzer.tcp.tracker import MAX_HOLES, MAX_LOG, Tracker
+from analyzer.tcp.tracker import MAX_HOLES, MAX_LOG, SNAPSHOT_FLOWS, Tracker
 
 WORLD = script.WORLDS[0]
 SECOND_NS = 1_000_000_000
@@ -154,6 +154,16 @@ def test_a_snapshot_is_what_finishing_would_give_and_changes_nothing() -> None:
     assert len(first) == 22
     assert as_rows(tracker.snapshot()) == first
     assert as_rows(everything(tracker)) == first
+
+
+def test_a_snapshot_of_many_pauses_now_and_then_and_leaves_none_out() -> None:
+    tracker = Tracker(keep_transitions=True)
+    fill(tracker, flood(3 * SNAPSHOT_FLOWS + 5))
+    pauses: list[None] = []
+    facts = tracker.snapshot(lambda: pauses.append(None))
+    assert sorted(facts.row(at)["number"] for at in range(facts.count)) == list(range(3 * SNAPSHOT_FLOWS + 5))
+    assert len(pauses) == 3
+    assert not tracker.departed.count
 
 
 def test_silence_ends_the_embryonic_and_the_finished_but_not_the_established() -> None:
