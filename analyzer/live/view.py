@@ -117,6 +117,7 @@ class _View:
         ]
         self._opened: packets.Ends | None = None
         self._asked = 0  # times that packets were asked for, or what was asked for was no longer wanted
+        self._fetching: threading.Thread | None = None
         self._fetched: deque[Callable[[], None]] = deque()  # what to do with packets that have been found
 
     def run(self, wake: int) -> None:
@@ -324,7 +325,13 @@ class _View:
         self._fetch(make)
 
     def _fetch(self, make: Callable[[], Callable[[], None]]) -> None:
-        """`make` in a thread of its own, because finding packets takes long in a flood; what it gives is done here."""
+        """`make` in a thread of its own, because finding packets takes long in a flood; what it gives is done here.
+
+        One at a time: each takes three times the memory that holds the packets (`RECENT_BYTES`).
+        """
+        if self._fetching is not None and self._fetching.is_alive():
+            self._place = self._place._replace(message="still looking for the packets asked for before")
+            return
 
         def work() -> None:
             try:
@@ -334,7 +341,8 @@ class _View:
             self._news_is_there()
 
         self._place = self._place._replace(message="looking for its packets …")
-        threading.Thread(target=work, name="handshake-packets", daemon=True).start()
+        self._fetching = threading.Thread(target=work, name="handshake-packets", daemon=True)
+        self._fetching.start()
 
     def _capture(self, ends: packets.Ends) -> bytes:
         recent = self._watch.ask(lambda watch: list(watch.recent))

@@ -19,7 +19,7 @@ from live.wire import Wire, finish
 
 import analyzer
 from analyzer.errors import OutputError, UsageError
-from analyzer.live import moment
+from analyzer.live import moment, rights
 from analyzer.live.following import Following
 from analyzer.live.lists import LISTS, Shown
 from analyzer.live.prometheus import Exporter, parse_address
@@ -161,6 +161,14 @@ def test_prometheus_fetches_from_the_loopback_address_only(wire: Wire) -> None:
     assert '\nhandshake_segments_total{flag="SYN"} 7.0\n' in text
     assert '\nhandshake_verdicts{verdict="unanswered"} 7.0\n' in text
     assert "\nhandshake_connections_held 7.0\n" in text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="speaks of root")
+def test_root_may_be_kept_to_see_the_processes_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("SUDO_UID", "65534"), ("SUDO_GID", "65534"), ("SUDO_USER", "nobody")):
+        monkeypatch.setenv(name, value)
+    assert rights.user_to_become(None) == (65534, 65534, "nobody")
+    assert rights.user_to_become("root") is None
 
 
 @pytest.mark.parametrize("text", ["", "port", "1.2.3.4:", "70000", "0"])

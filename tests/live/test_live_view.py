@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pcaps_cases
@@ -16,6 +17,7 @@ from live.terminal import Terminal, terminal
 from live.wire import Wire, finish, frames_of
 
 import analyzer
+from analyzer.live import view as view_module
 
 INCIDENT = pcaps_cases.PCAPS / "incident" / "incident.pcap"
 
@@ -241,6 +243,29 @@ def test_what_is_no_longer_held_is_not_saved_as_an_empty_file(wire: Wire, folder
         made.keys("C-c", "C-c", "C-c")
         made.until(prompted)
         assert made.shown("#{alternate_on} #{cursor_flag}") == "0 1"
+
+
+def test_packets_are_looked_for_once_at_a_time() -> None:
+    """Enter held down in a flood does not take the memory of thirty searches."""
+    view = view_module._View(None, None, 1.0, "")  # type: ignore[arg-type]
+    begun = []
+    go_on = threading.Event()
+
+    def search() -> Callable[[], None]:
+        begun.append(None)
+        go_on.wait(10)
+        return lambda: None
+
+    for _ in range(30):
+        view._fetch(search)
+    assert view._place.message.startswith("still looking")
+    go_on.set()
+    assert view._fetching is not None
+    view._fetching.join(10)
+    assert len(begun) == 1
+    view._fetch(search)
+    view._fetching.join(10)
+    assert len(begun) == 2
 
 
 def test_q_ends_it_too(wire: Wire, folder: Path) -> None:
