@@ -17,6 +17,7 @@ from live.terminal import Terminal, terminal
 from live.wire import Wire, finish, frames_of
 
 import analyzer
+from analyzer.live import screen
 from analyzer.live import view as view_module
 
 INCIDENT = pcaps_cases.PCAPS / "incident" / "incident.pcap"
@@ -165,6 +166,13 @@ def test_a_finding_opens_whole(view: Terminal) -> None:
     assert "do:" in text
     view.keys("Escape", "1")
     view.until(lambda text: "attempts" in text)
+
+
+def test_a_finding_of_this_host_names_the_processes_first() -> None:
+    (finding, *_) = analyzer.read(INCIDENT).found
+    _, text = screen.finding_page(finding, 80, ["server[7]", "other[8]"])
+    assert text[0] == "here: server[7], other[8]"
+    assert "here: " not in screen.finding_page(finding, 80)[1][0]
 
 
 def test_help_and_back(view: Terminal) -> None:
