@@ -248,15 +248,15 @@ class Ring:
             number = socket.if_nametoindex(self.interface)
             if not _is_up(self.interface):
                 return
-            if self._socket.getsockname()[0] != self.interface:  # not the one that was only down
-                if self._fanout is not None:
-                    raise CaptureError(
-                        f"{self.interface} is back as another interface, which no socket of a fanout group may turn to:"
-                        " start again"
-                    )
+            if self._fanout is None:
                 self._socket.bind((self.interface, _ETH_P_ALL))
                 if self._promiscuous:
                     self._join(number)
+            elif self._socket.getsockname()[0] != self.interface:  # not the one that was only down
+                raise CaptureError(
+                    f"{self.interface} is back as another interface, which no socket of a fanout group may turn to:"
+                    " start again"
+                )
         except OSError:
             return
         self.away = False
