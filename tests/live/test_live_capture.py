@@ -47,7 +47,7 @@ def sniffing(wire: Wire, interface: str, **options: object) -> Iterator[analyzer
         sniffer.stop()
 
 
-def until(condition, seconds: float = 10.0) -> None:
+def until(condition, seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"
