@@ -154,7 +154,8 @@ class _Worker:
 def _work(sources: Sequence[Source], options: Options, part: int, parts: int, room: int, writing: int) -> NoReturn:
     """The life of a worker. It prints nothing and never returns into the command that it was forked from."""
     try:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
         with os.fdopen(writing, "wb") as pipe:
             sent: Any
             try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,82 @@ def test_interrupting_is_one_line_and_status_130(capture, monkeypatch, capsys):
     monkeypatch.setattr("analyzer.cli.work.analyze", interrupt)
     assert main(["report", capture]) == 130
     assert capsys.readouterr().err == "handshake: interrupted\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_in_the_middle_of_writing_leaves_the_old_file_and_nothing_else(capture, tmp_path, number):
+    """Status 128 + the signal, as a shell has it; the handler that was there is there again."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "rows").write_text("old")
+    code = (
+        "import os, signal, sys\n"
+        "from analyzer import cli\n"
+        "from analyzer.report import jsonl\n"
+        "def write(out, *_):\n"
+        "    out.write('half')\n"
+        f"    os.kill(os.getpid(), {int(number)})\n"
+        "jsonl.write = write\n"
+        "status = cli.main(sys.argv[1:])\n"
+        f"assert signal.getsignal({int(number)}) == signal.SIG_DFL\n"
+        "sys.exit(status)"
+    )
+    words = ["flows", capture, "--json", "-o", str(folder / "rows")]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 128 + number, done.stderr
+    assert done.stderr.startswith("handshake: ")
+    assert done.stderr.count("\n") == 1
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("rows", "old")]
+
+
+def test_a_signal_while_a_pipe_is_kept_leaves_no_temporary_file(tmp_path):
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    words = ["report", "-", "--html", str(tmp_path / "page.html")]
+    command = subprocess.Popen([*COMMAND, *words], stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    end = time.monotonic() + 60
+    while not list(tmp_path.glob("*.capture")) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert len(list(tmp_path.iterdir())) == 1
+    command.send_signal(signal.SIGTERM)
+    assert command.communicate(timeout=60)[1] == b"handshake: terminated\n"
+    assert command.returncode == 143
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_signals_that_the_caller_ignores_stay_ignored(capture):
+    """As under nohup."""
+    code = (
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "from analyzer import cli\n"
+        "from analyzer.report import jsonl\n"
+        "jsonl.write = lambda *_: os.kill(os.getpid(), signal.SIGHUP)\n"
+        "sys.exit(cli.main(sys.argv[1:]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "flows", capture, "--json"], check=False)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("closed", "status", "said"),
+    [
+        (">&-", 1, "handshake: bad file descriptor\n"),
+        ("2>&-", 0, ""),
+        ("<&- >/dev/null 2>/dev/null", 0, ""),
+        (">&- -o OUT", 0, ""),
+    ],
+)
+def test_standard_streams_that_the_caller_has_closed(capture, tmp_path, closed, status, said):
+    line = f"'{sys.executable}' -m analyzer flows '{capture}' --json {closed}".replace("OUT", str(tmp_path / "rows"))
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (status, said)
+
+
+def test_closed_standard_input_holds_no_capture():
+    line = f"'{sys.executable}' -m analyzer report - <&-"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("handshake: standard input is empty")
 
 
 def test_a_reader_that_leaves_early_is_met_with_silence(capture):

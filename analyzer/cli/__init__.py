@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from importlib import import_module
 
@@ -16,6 +17,7 @@ from analyzer.errors import AnalyzerError
 TYPE_CHECKING = False  # as type checkers take it, without the cost of typing at every start
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 PROGRAM = "handshake"
 
@@ -33,13 +35,49 @@ COMMANDS = {
 #: 128 + SIGINT and 128 + SIGPIPE, as a shell reports a program that these signals ended
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
+#: signals that ask a program to leave → what it says then; the status is 128 + the signal (Windows has no SIGHUP)
+ENDING = {
+    getattr(signal, name): words
+    for name, words in (("SIGTERM", "terminated"), ("SIGHUP", "its terminal is gone"))
+    if hasattr(signal, name)
+}
+
 #: the modules that are compiled where a compiler was at hand
 HOT_MODULES = ("analyzer.capture.blocks", "analyzer.capture.framing", "analyzer.wire.decode", "analyzer.tcp.tracker")
 
 
+class EndedError(BaseException):
+    """A signal of `ENDING`: unwinds as KeyboardInterrupt does, so that nothing half done stays behind."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit status: 0 done, 1 could not do it, 2 wrong usage."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    before = _heed_signals()
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _heed_signals() -> dict[int, Any]:
+    """Let the signals of `ENDING` raise, those that the caller ignores (nohup) left out; the handlers before."""
+
+    def end(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one would disturb the tidying up
+        raise EndedError(number)
+
+    try:
+        return {number: signal.signal(number, end) for number in ENDING if signal.getsignal(number) == signal.SIG_DFL}
+    except ValueError:  # only the main thread has signals
+        return {}
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
         _prepare_streams()
         args = _parsed(arguments)
@@ -51,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
+    except EndedError as ended:
+        return _fail(ENDING[ended.number], 128 + ended.number)
     except BrokenPipeError:
         _drop_output()
         return BROKEN_PIPE
@@ -122,7 +162,18 @@ def _runs_as_python(module: object) -> bool:
 
 
 def _prepare_streams() -> None:
-    """What a terminal's encoding lacks is written escaped instead of ending the command."""
+    """What a terminal's encoding lacks is written escaped instead of ending the command.
+
+    A standard stream that the caller has closed (`>&-`) becomes one that reads nothing and that the system refuses to
+    write to; messages go nowhere.
+    """
+    for name, mode, access in (
+        ("stdin", "r", os.O_RDONLY),
+        ("stdout", "w", os.O_RDONLY),
+        ("stderr", "w", os.O_WRONLY),
+    ):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, access), mode))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
