@@ -288,3 +288,9 @@ def test_a_state_that_packets_leave_open_says_why(tmp_path, capsys):
     assert "unsure" not in states(capsys, *words, "--at", at(30))
     assert states(capsys, *words, "--at", at(90)).split()[-1] == "orphan"
     assert "orphan" not in states(capsys, *words, "--at", at(90), "--fin-timeout", "2m")
+
+
+def test_a_port_of_five_thousand_digits_is_no_socket(tmp_path, capture, capsys):
+    (tmp_path / "ss.txt").write_text(f"ESTAB 0 0 192.0.2.1:{'1' * 5000} 198.51.100.2:80\n")
+    assert main(["states", capture, "--against", str(tmp_path / "ss.txt")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -198,6 +198,8 @@ def parse_time(text: str) -> int:
         return _iso_ns(text)
     if not number.is_finite() or number < 0:
         raise UsageError(f"{text!r} is no time: {TIME_WORDS}")
+    if number > MAX_NS:  # as a Decimal: an int of 1e999999999 would take all memory
+        raise UsageError(f"{text!r} lies beyond what a capture can hold")
     nanoseconds = int(number) if number >= LEAST_EPOCH_NS else int(number * SECOND_NS)
     if nanoseconds > MAX_NS:
         raise UsageError(f"{text!r} lies beyond what a capture can hold")
@@ -230,9 +232,11 @@ def parse_duration(text: str) -> int:
     digits = text.rstrip("abcdefghijklmnopqrstuvwxyz")
     unit = text[len(digits) :] or "s"
     try:
-        nanoseconds = int(Decimal(digits) * _UNITS_NS[unit])
-    except (InvalidOperation, KeyError, OverflowError, ValueError):
+        number, unit_ns = Decimal(digits), _UNITS_NS[unit]
+    except (InvalidOperation, KeyError):
         raise UsageError(f"{text!r} is no span of time: say 1s, 250ms or 0.5") from None
+    # as a Decimal first: an int of 1e999999999 would take all memory
+    nanoseconds = int(number * unit_ns) if number.is_finite() and 0 < number <= MAX_NS else 0
     if not 0 < nanoseconds <= MAX_NS:
         raise UsageError(f"{text!r} is no span of time: it must be more than nothing")
     return nanoseconds
