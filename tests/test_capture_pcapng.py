@@ -246,6 +246,18 @@ def test_interfaces_without_end_are_bounded():
     assert "more than 65,536 interfaces" in capture.health.notes[0]
 
 
+def test_of_an_interface_name_only_so_much_is_kept():
+    """Else 65,536 interfaces with names of 64 KiB each would be 4 GB of a report."""
+    capture, _ = read(section() + interface(options=option(IF_NAME, b"n" * 65_535)))
+    assert capture.health.files[0].interfaces[0].name == "n" * 255
+
+
+def test_an_option_list_without_end_is_read_so_far():
+    many = option(1, b"") * 2000
+    capture, got = read(section() + interface(options=many + option(IF_NAME, b"far")) + enhanced())
+    assert (capture.health.files[0].interfaces[0].name, len(got)) == ("", 1)
+
+
 def test_empty_blocks_at_the_end_do_not_stall():
     capture, _ = read(section() + interface() + block(99, b"") * 3)
     assert capture.health.notes == []

@@ -25,6 +25,8 @@ BATCH_FRAMES = 8192  # enough that per-batch work vanishes, few enough that the 
 MAX_FRAME = 128 << 20  # libpcap's largest per-link-layer limit (D-Bus, USB): bounds what one lying length can ask for
 MAX_BLOCK = MAX_FRAME + (1 << 20)  # the largest frame with room for its options
 MAX_INTERFACES = 1 << 16  # a section of nothing but interface blocks must not grow memory without end
+MAX_NAME = 255  # bytes kept of an interface's name: with names of 64 KiB, those interfaces would take 4 GB
+MAX_OPTIONS = 1024  # read of one list: a block of 128 MB has room for 32 million empty ones; real lists have a dozen
 
 _MAX_BLOCK = cython.declare(cython.uint, MAX_BLOCK)
 _NO_TIME = cython.declare(cython.longlong, -0x7FFFFFFFFFFFFFFF)  # before the first time stamp
@@ -443,7 +445,8 @@ class PcapngFramer(Framer):
         self.snaplen = max(self.snaplen, snaplen)
         if number == 0:
             self._snaplen_of_first = snaplen
-        health = InterfaceHealth(name=options.get(_IF_NAME, b"").decode("utf-8", "replace"), linktype=linktype)
+        name = options.get(_IF_NAME, b"")[:MAX_NAME].decode("utf-8", "replace")
+        health = InterfaceHealth(name=name, linktype=linktype)
         self._if_health.append(health)
         self.interfaces.append(health)
 
@@ -464,10 +467,15 @@ class PcapngFramer(Framer):
             health.dropped_by_kernel = self._number(options[_ISB_OSDROP][:8])
 
     def _options(self, body: bytes) -> dict[int, bytes]:
-        """Options by code, the first of each; a list that runs over its block is read to the last whole one."""
+        """Options by code, the first of each; a list that runs over its block is read to the last whole one.
+
+        Of a list without end the first `MAX_OPTIONS` are read.
+        """
         found: dict[int, bytes] = {}
         at = 0
-        while at + 4 <= len(body):
+        for _ in range(MAX_OPTIONS):
+            if at + 4 > len(body):
+                break
             code = self._number(body[at : at + 2])
             length = self._number(body[at + 2 : at + 4])
             if code == _END_OF_OPTIONS or at + 4 + length > len(body):
