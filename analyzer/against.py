@@ -139,7 +139,7 @@ def _endpoint(word: str) -> tuple[str, int] | None:
 
 
 def _is_port(text: str) -> bool:
-    return text == "*" or (text.isascii() and text.isdigit() and int(text) <= 65535)
+    return text == "*" or (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535)
 
 
 def host_of(entries: Iterable[Entry], sockets: Iterable[Socket]) -> str | None:

@@ -41,14 +41,14 @@ class Listener(NamedTuple):
 
 def listeners(table: FlowTable, rows: Sequence[int]) -> list[Listener]:
     """Every (host, port) that `rows` were meant for, the busiest first."""
-    tallies: dict[tuple[int, int, int, int], _Tally] = {}
+    tallies: dict[tuple[bytes, int, int], _Tally] = {}
     columns = [table.raw(name) for name in _FACTS]
     if len(rows) < len(table):
         columns = [type(column)("Q", (column[row] for row in rows)) for column in columns]
     for bits, high, low, port, answer, again, o_fins, r_fins, closer in zip(*columns, strict=True):
         if not bits & _BEGINS:
             continue
-        key = (high, low, port, bits & f.IPV6)
+        key = (f.host_key(high, low), port, bits & f.IPV6)
         tally = tallies.get(key)
         if tally is None:
             tally = tallies[key] = _Tally()
@@ -79,8 +79,9 @@ class _Tally:
         self.answers: list[int] = []
         self.closers = [0, 0, 0, 0]  # by facts.NOBODY, ORIGINATOR, RESPONDER, BOTH
 
-    def made(self, key: tuple[int, int, int, int]) -> Listener:
-        high, low, port, ipv6 = key
+    def made(self, key: tuple[bytes, int, int]) -> Listener:
+        host, port, ipv6 = key
+        high, low = f.host_halves(host)
         self.answers.sort()
         return Listener(
             host=address_text(high, low, bool(ipv6)),

@@ -16,6 +16,9 @@ from analyzer.flows.columns import address_text
 from analyzer.flows.table import FlowTable
 from analyzer.tcp import states, timeline
 
+#: host and port of an end, of its peer, family, scope
+EndKey = tuple[bytes, int, bytes, int, int, int]
+
 #: no socket of a connection: nothing there, or the listener itself
 _NO_SOCKET = frozenset((states.CLOSED, states.LISTEN))
 
@@ -206,20 +209,21 @@ def _stays(
             yield where, "LISTEN", first, end
 
 
-def _end_key(table: FlowTable, row: int, side: int) -> tuple[int, ...]:
+def _end_key(table: FlowTable, row: int, side: int) -> EndKey:
     """What tells one socket from another: its end first, then the peer's."""
     own, peer = ("o_", "r_") if side == timeline.ORIGINATOR else ("r_", "o_")
     fact = table.fact
     return (
-        *(fact(row, "bits") & f.IPV6, fact(row, own + "hi"), fact(row, own + "lo"), fact(row, own + "port")),
-        *(fact(row, peer + "hi"), fact(row, peer + "lo"), fact(row, peer + "port"), fact(row, "scope")),
+        *(f.host_key(fact(row, own + "hi"), fact(row, own + "lo")), fact(row, own + "port")),
+        *(f.host_key(fact(row, peer + "hi"), fact(row, peer + "lo")), fact(row, peer + "port")),
+        *(fact(row, "bits") & f.IPV6, fact(row, "scope")),
     )
 
 
-def _several(table: FlowTable) -> set[tuple[int, ...]]:
+def _several(table: FlowTable) -> set[EndKey]:
     """The ends whose 4-tuple has more than one flow: there the newest socket hides the older ones."""
-    met: set[tuple[int, ...]] = set()
-    again: set[tuple[int, ...]] = set()
+    met: set[EndKey] = set()
+    again: set[EndKey] = set()
     for row in range(len(table)):
         ends = _end_key(table, row, timeline.ORIGINATOR), _end_key(table, row, timeline.RESPONDER)
         (again if met.intersection(ends) else met).update(ends)

@@ -15,15 +15,15 @@ from typing import TypeVar
 from analyzer.findings.view import CaptureView
 from analyzer.flows import facts as f
 from analyzer.flows import verdict
-from analyzer.flows.facts import INDEX, WIDTH
+from analyzer.flows.facts import INDEX, WIDTH, host_key
 from analyzer.flows.table import FlowTable
 from analyzer.segments import OPT_SACK_PERMITTED
 from analyzer.tcp import states
 
-#: (high, low) halves of an address
-Host = tuple[int, int]
-#: (high, low, port, scope)
-ListenerKey = tuple[int, int, int, int]
+#: an address, as `flows.facts.host_key` makes it
+Host = bytes
+#: (host, port, scope)
+ListenerKey = tuple[Host, int, int]
 Key = TypeVar("Key", bound=Hashable)
 
 SECOND_NS = 1_000_000_000
@@ -180,8 +180,8 @@ class Index:
         flags_only, plain = self.flags_only, 0
         for place, (key, host, bits, last_ns, half_start, half_end, o_fins, r_fins, o_packets, o_syns) in enumerate(
             zip(
-                zip(column(_R_HI), column(_R_LO), column(_R_PORT), column(_SCOPE), strict=True),
-                zip(column(_O_HI), column(_O_LO), strict=True),
+                zip(map(host_key, column(_R_HI), column(_R_LO)), column(_R_PORT), column(_SCOPE), strict=True),
+                map(host_key, column(_O_HI), column(_O_LO)),
                 column(_BITS),
                 column(_LAST_NS),
                 column(_HALF_START_NS),
@@ -224,11 +224,11 @@ class Index:
         start = self._order[row] * WIDTH
         flow = self._rows[start : start + WIDTH]
         bits = flow[_BITS]
-        key = (flow[_R_HI], flow[_R_LO], flow[_R_PORT], flow[_SCOPE])
+        key = (host_key(flow[_R_HI], flow[_R_LO]), flow[_R_PORT], flow[_SCOPE])
         listener = self.listeners.get(key)
         if listener is None:
             listener = self.listeners[key] = Listener(key)
-        host = (flow[_O_HI], flow[_O_LO])
+        host = host_key(flow[_O_HI], flow[_O_LO])
         source = self.sources.get(host)
         if source is None:
             source = self.sources[host] = Source()
@@ -323,7 +323,7 @@ class Index:
     def speaking(self) -> set[Host]:
         """Hosts of which at least one segment was captured."""
         spoke = {host for host, source in self.sources.items() if source.plain or source.spoke}
-        return spoke.union(key[:2] for key, listener in self.listeners.items() if listener.last_sign_ns)
+        return spoke.union(key[0] for key, listener in self.listeners.items() if listener.last_sign_ns)
 
     def fact(self, row: int, name: str) -> int:
         """One raw fact of a row."""
@@ -334,8 +334,8 @@ class Index:
         """When each responding host last sent something, in ns (the last packet of such a flow)."""
         signs: dict[Host, int] = {}
         for key, listener in self.listeners.items():
-            if listener.last_sign_ns > signs.get(key[:2], 0):
-                signs[key[:2]] = listener.last_sign_ns
+            if listener.last_sign_ns > signs.get(key[0], 0):
+                signs[key[0]] = listener.last_sign_ns
         return signs
 
     def facts(self, rows: Iterable[int], name: str) -> list[int]:
@@ -347,7 +347,7 @@ class Index:
         """The originating hosts of rows."""
         flat, order = self._rows, self._order
         starts = [order[row] * WIDTH for row in rows]
-        return {(flat[start + _O_HI], flat[start + _O_LO]) for start in starts}
+        return {host_key(flat[start + _O_HI], flat[start + _O_LO]) for start in starts}
 
     def free(self, rows: Iterable[int]) -> list[int]:
         """Those rows that no cause has explained yet."""
@@ -366,17 +366,17 @@ class Index:
     def listener_key(self, row: int) -> ListenerKey:
         """The key of that listener."""
         start, rows = self._order[row] * WIDTH, self._rows
-        return rows[start + _R_HI], rows[start + _R_LO], rows[start + _R_PORT], rows[start + _SCOPE]
+        return host_key(rows[start + _R_HI], rows[start + _R_LO]), rows[start + _R_PORT], rows[start + _SCOPE]
 
     def originator(self, row: int) -> Host:
         """The originating host of a row."""
         start = self._order[row] * WIDTH
-        return self._rows[start + _O_HI], self._rows[start + _O_LO]
+        return host_key(self._rows[start + _O_HI], self._rows[start + _O_LO])
 
     def responder(self, row: int) -> Host:
         """The responding host of a row."""
         start = self._order[row] * WIDTH
-        return self._rows[start + _R_HI], self._rows[start + _R_LO]
+        return host_key(self._rows[start + _R_HI], self._rows[start + _R_LO])
 
     def ordinary(self, row: int) -> bool:
         """Whether its SYN offers SACK, as every system in use does, and tools that flood or scan mostly do not."""

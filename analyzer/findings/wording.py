@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from analyzer.findings.index import SECOND_NS, Host, Index, ListenerKey
 from analyzer.flows.columns import BY_NAME, address_text
+from analyzer.flows.facts import host_halves
 
 MAX_FLOWS = 1000  # flow numbers a finding lists: a flood must not make the report as long as the capture
 MAX_FILTERED = 50  # flows in a display filter: a line that can still be read and pasted
@@ -21,7 +22,7 @@ _IPV4_MAPPED = 0xFFFF  # bits 32 to 47 of the lower half
 
 def host(address: Host) -> str:
     """An address as text."""
-    high, low = address
+    high, low = host_halves(address)
     return address_text(high, low, bool(high or low >> 32 != _IPV4_MAPPED))
 
 
@@ -33,7 +34,7 @@ def endpoint(address: Host, port: int) -> str:
 
 def listener(key: ListenerKey) -> str:
     """A listener as address and port."""
-    return endpoint(key[:2], key[2])
+    return endpoint(key[0], key[1])
 
 
 def target(index: Index, row: int) -> str:

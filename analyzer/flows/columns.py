@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from analyzer import segments as s
 from analyzer.flows import facts as f
 from analyzer.flows import verdict, zeek
-from analyzer.flows.facts import INDEX, WIDTH
+from analyzer.flows.facts import INDEX, WIDTH, host_key
 from analyzer.flows.table import FlowTable
 from analyzer.tcp import states
 
@@ -38,12 +38,19 @@ _O_HI, _O_LO, _O_PORT = INDEX["o_hi"], INDEX["o_lo"], INDEX["o_port"]
 _R_HI, _R_LO, _R_PORT = INDEX["r_hi"], INDEX["r_lo"], INDEX["r_port"]
 
 
-@lru_cache(maxsize=65536)
 def address_text(high: int, low: int, ipv6: bool) -> str:
     """An address as its family writes it, from the two halves of a row."""
-    if ipv6:
-        return str(ipaddress.IPv6Address(high << 64 | low))
-    return str(ipaddress.IPv4Address(low & 0xFFFFFFFF))
+    return _ipv6_text(host_key(high, low)) if ipv6 else _ipv4_text(low & 0xFFFFFFFF)
+
+
+@lru_cache(maxsize=65536)
+def _ipv6_text(packed: bytes) -> str:
+    return str(ipaddress.IPv6Address(packed))
+
+
+@lru_cache(maxsize=65536)
+def _ipv4_text(number: int) -> str:
+    return str(ipaddress.IPv4Address(number))
 
 
 def address_bytes(high: int, low: int, ipv6: bool) -> bytes:

@@ -7,6 +7,13 @@ No verdict is in it: `verdict` makes those, `columns` names them for people and 
 from __future__ import annotations
 
 from array import array
+from struct import Struct
+
+#: (high, low) halves of an address → the key of a host, in the order of addresses. Bytes, because Python keys their
+#: hash with a secret; that of numbers, and of tuples of them, a sender can choose: all alike, each look-up a search.
+host_key = Struct(">QQ").pack
+#: the way back
+host_halves = Struct(">QQ").unpack
 
 # `bits`
 IPV6 = 1 << 0

@@ -16,6 +16,9 @@ from analyzer.tcp import states, timeline
 from analyzer.tcp.timeline import Doubt
 from analyzer.tcp.timers import Timers
 
+#: host, port and scope
+ListenerKey = tuple[bytes, int, int]
+
 #: repetitions of data that take a path's loss past belief: 0.2 + 0.4 + 0.8 s of Linux's timer
 IN_VAIN = 3
 #: repetitions of a FIN whose ACKs were captured that make the next ACK doubtful: one is an ACK that a path lost
@@ -39,12 +42,12 @@ class FlowTable:
         #: the flat facts, and where each row of the table begins in them
         self.flat = flow_facts.rows
         self.base: Sequence[int] = [at * WIDTH for at in self.order]
-        self._cookies: dict[tuple[int, int, int, int], int] | None = None
-        self._keeping: set[tuple[int, int, int, int]] | None = None
+        self._cookies: dict[ListenerKey, int] | None = None
+        self._keeping: set[ListenerKey] | None = None
         self._holes: bool | None = None
-        self._deferring: set[tuple[int, int, int, int]] | None = None
-        self._answers: dict[tuple[int, int, int, int], list[int]] | None = None
-        self._ignoring: set[tuple[int, int, int, int]] | None = None
+        self._deferring: set[ListenerKey] | None = None
+        self._answers: dict[ListenerKey, list[int]] | None = None
+        self._ignoring: set[ListenerKey] | None = None
         self._finals: dict[int, tuple[int, int, int, int]] = {}
 
     def __len__(self) -> int:
@@ -72,11 +75,12 @@ class FlowTable:
         """Who sent the ICMP error that ended the SYN, as 16 bytes."""
         return self.facts.icmp_sender[self.order[row]]
 
-    def listener(self, row: int) -> tuple[int, int, int, int]:
+    def listener(self, row: int) -> ListenerKey:
         """The responder's address, port and scope: the key of a listener."""
-        return (self.fact(row, "r_hi"), self.fact(row, "r_lo"), self.fact(row, "r_port"), self.fact(row, "scope"))
+        host = f.host_key(self.fact(row, "r_hi"), self.fact(row, "r_lo"))
+        return host, self.fact(row, "r_port"), self.fact(row, "scope")
 
-    def cookie_listeners(self) -> dict[tuple[int, int, int, int], int]:
+    def cookie_listeners(self) -> dict[ListenerKey, int]:
         """Listeners that have answered with SYN cookies → when one first showed (its SYN+ACK was due again)."""
         if self._cookies is None:
             self._cookies = {}
@@ -122,7 +126,7 @@ class FlowTable:
             and self.end_ns - self.fact(row, "last_synack_ns") > self.timers.cookie_ns
         )
 
-    def _keepers(self) -> set[tuple[int, int, int, int]]:
+    def _keepers(self) -> set[ListenerKey]:
         """Listeners that have kept state at some time: a timer of theirs sent a SYN+ACK again."""
         if self._keeping is None:
             self._keeping = {

@@ -6,6 +6,7 @@ nothing here needs them. Knows nothing of IP headers.
 
 from __future__ import annotations
 
+from struct import pack
 from typing import NamedTuple
 
 MAX_PENDING = 1024  # datagrams kept at a time, against floods of first fragments; the oldest leaves first
@@ -37,15 +38,18 @@ class HeaderFragments:
     """
 
     def __init__(self) -> None:
-        self._pending: dict[tuple[int, ...], tuple[int, list[_Piece]]] = {}
+        # by bytes, whose hash Python keys with a secret: that of numbers a sender can choose, so that all are alike
+        self._pending: dict[bytes, tuple[int, list[_Piece]]] = {}
 
     def add(
-        self, key: tuple[int, ...], ts_ns: int, *, offset: int, length: int, more: bool, captured: bytes
+        self, datagram: tuple[int, ...], ts_ns: int, *, offset: int, length: int, more: bool, captured: bytes
     ) -> Header | None:
-        """Keep a fragment of datagram `key` (`offset` and `length` in bytes); the header if it is whole now.
+        """Keep a fragment (`offset` and `length` in bytes); the header if it is whole now.
 
-        The first fragment to bring a byte wins, as in Linux; a datagram whose header is whole is forgotten.
+        `datagram`: numbers below 2**64 that tell it from others. The first fragment to bring a byte wins, as in Linux;
+        a datagram whose header is whole is forgotten.
         """
+        key = pack(f"={len(datagram)}Q", *datagram)
         begun, pieces = self._pending.pop(key, (ts_ns, []))
         if not 0 <= ts_ns - begun <= MAX_AGE_NS or len(pieces) >= MAX_PIECES:
             begun, pieces = ts_ns, []

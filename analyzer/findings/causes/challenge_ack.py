@@ -15,7 +15,7 @@ from analyzer.findings.kernel import advise
 from analyzer.findings.making import make
 from analyzer.flows import facts as f
 
-FourTuple = tuple[int, int, int, int, int, int, int]
+FourTuple = tuple[bytes, int, bytes, int, int]
 
 
 def look(index: Index) -> Iterator[Finding]:
@@ -63,7 +63,7 @@ def _replaced(index: Index) -> list[int]:
 
 def _tuple(index: Index, row: int) -> FourTuple:
     fact = index.fact
-    return (*index.originator(row), fact(row, "o_port"), *index.responder(row), fact(row, "r_port"), fact(row, "scope"))
+    return index.originator(row), fact(row, "o_port"), index.responder(row), fact(row, "r_port"), fact(row, "scope")
 
 
 CAUSE = Cause(

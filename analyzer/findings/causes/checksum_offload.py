@@ -15,6 +15,7 @@ from analyzer.findings.finding import Cause, Finding
 from analyzer.findings.index import Host, Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make
+from analyzer.flows.facts import host_key
 
 #: share of a host's segments with a wrong checksum; a host that offloads gets some right by chance or by RSTs
 MIN_SHARE = 0.5
@@ -77,7 +78,7 @@ def _by_host(index: Index) -> dict[Host, Counts]:
     column = index.table.facts.column
     counts: dict[Host, list[int]] = {}
     for side in ("o_", "r_"):
-        hosts = zip(column(side + "hi"), column(side + "lo"), strict=True)
+        hosts = map(host_key, column(side + "hi"), column(side + "lo"))
         wrong = zip(hosts, column(side + "bad_checksums"), column(side + "retransmissions"), strict=True)
         for host, bad, again in wrong:
             if bad:
@@ -88,7 +89,7 @@ def _by_host(index: Index) -> dict[Host, Counts]:
                 if again >= bad:
                     count[1] += bad
     for side in ("o_", "r_"):
-        hosts = zip(column(side + "hi"), column(side + "lo"), strict=True)
+        hosts = map(host_key, column(side + "hi"), column(side + "lo"))
         for host, packets in zip(hosts, column(side + "packets"), strict=True):
             count = counts.get(host)
             if count is not None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from analyzer.findings import wording
 from analyzer.findings.finding import CUT, LOSS, ONE_WAY, Cause, Finding
-from analyzer.findings.index import SECOND_NS, Host, Index
+from analyzer.findings.index import SECOND_NS, Host, Index, ListenerKey
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make, places
 from analyzer.flows import facts as f
@@ -113,7 +113,7 @@ def _finding(index: Index, host: Host | None, rows: list[int], others: int, side
 
 def _came_again(index: Index, rows: list[int]) -> list[tuple[int, int]]:
     """(silent row, the next connection of the same client to the same listener while it called), where there is one."""
-    wanted: dict[tuple[Host, tuple[int, int, int, int]], list[int]] = {}
+    wanted: dict[tuple[Host, ListenerKey], list[int]] = {}
     for row in rows:
         wanted.setdefault((index.originator(row), index.listener_key(row)), []).append(row)
     found: dict[int, int] = {}

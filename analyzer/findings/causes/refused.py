@@ -56,9 +56,10 @@ def _distances(index: Index) -> dict[Host, set[int]]:
     refusing = {index.responder(row) for row in index.refused}
     found: dict[Host, set[int]] = {}
     column = index.table.facts.column
-    for high, low, ttl, synacks in zip(*map(column, ("r_hi", "r_lo", "r_ttl", "r_synacks")), strict=True):
-        if synacks and (high, low) in refusing and f.ttls(ttl)[0]:
-            found.setdefault((high, low), set()).update(map(distance, f.ttls(ttl)[:2]))
+    hosts = map(f.host_key, column("r_hi"), column("r_lo"))
+    for host, ttl, synacks in zip(hosts, column("r_ttl"), column("r_synacks"), strict=True):
+        if synacks and host in refusing and f.ttls(ttl)[0]:
+            found.setdefault(host, set()).update(map(distance, f.ttls(ttl)[:2]))
     return found
 
 

@@ -14,7 +14,7 @@ from analyzer.findings.finding import Cause, Finding
 from analyzer.findings.index import SECOND_NS, Index, ListenerKey
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make, places
-from analyzer.flows.facts import NO_VALUE
+from analyzer.flows.facts import NO_VALUE, host_key
 
 #: longer than the way around the earth; satellite and mobile networks take as long
 SLOW_NS = SECOND_NS * 3 // 10
@@ -55,7 +55,8 @@ def _measured(index: Index, wanted: set[ListenerKey]) -> dict[ListenerKey, int]:
     """How many handshakes of each listener were measured."""
     counts = dict.fromkeys(wanted, 0)
     column = index.table.facts.column
-    keys = zip(column("r_hi"), column("r_lo"), column("r_port"), column("scope"), strict=True)
+    hosts = map(host_key, column("r_hi"), column("r_lo"))
+    keys = zip(hosts, column("r_port"), column("scope"), strict=True)
     for key in compress(keys, _halves(index)):
         if key in counts:
             counts[key] += 1

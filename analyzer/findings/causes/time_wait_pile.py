@@ -15,7 +15,11 @@ from analyzer.findings.finding import Cause, Finding
 from analyzer.findings.index import Host, Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make
+from analyzer.flows.facts import host_key
 from analyzer.tcp import states
+
+#: the client, where it is the one that waits; the server; its port
+Key = tuple[Host, int] | tuple[Host, Host, int]
 
 #: below this nobody notices
 MIN_PILE = 500
@@ -33,8 +37,8 @@ def look(index: Index) -> Iterator[Finding]:
     piles.sort(key=lambda pile: (-pile[2], pile[:2]))
     for side, key, _ in piles[: wording.MAX_PLACES]:
         group = _rows(index, side, key)
-        client: Host | None = (key[0], key[1]) if side == "o_" else None
-        server, port = (key[-3], key[-2]), key[-1]
+        client: Host | None = key[0] if side == "o_" else None
+        server, port = key[-2], key[-1]
         used = len({index.fact(row, "o_port") for row in group})
         service = wording.endpoint(server, port)
         if client is None:
@@ -73,20 +77,23 @@ def look(index: Index) -> Iterator[Finding]:
         )
 
 
-def _count(index: Index, side: str) -> Counter[tuple[int, ...]]:
+def _count(index: Index, side: str) -> Counter[Key]:
     """Ends in TIME_WAIT when the capture ends, by service and, on the client's side, by client."""
     return Counter(compress(_keys(index, side), _waiting(index, side)))
 
 
-def _rows(index: Index, side: str, wanted: tuple[int, ...]) -> list[int]:
+def _rows(index: Index, side: str, wanted: Key) -> list[int]:
     places = enumerate(zip(_keys(index, side), _waiting(index, side), strict=True))
     found = {place for place, (key, waiting) in places if waiting and key == wanted}
     return [row for row, place in enumerate(index.table.order) if place in found]
 
 
-def _keys(index: Index, side: str) -> Iterator[tuple[int, ...]]:
-    names = ("o_hi", "o_lo", "r_hi", "r_lo", "r_port") if side == "o_" else ("r_hi", "r_lo", "r_port")
-    return zip(*(index.table.facts.column(name) for name in names), strict=True)
+def _keys(index: Index, side: str) -> Iterator[Key]:
+    column = index.table.facts.column
+    servers, ports = map(host_key, column("r_hi"), column("r_lo")), column("r_port")
+    if side == "r_":
+        return zip(servers, ports, strict=True)
+    return zip(map(host_key, column("o_hi"), column("o_lo")), servers, ports, strict=True)
 
 
 def _waiting(index: Index, side: str) -> list[bool]:
