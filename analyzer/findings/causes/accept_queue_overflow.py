@@ -35,10 +35,10 @@ def look(index: Index) -> Iterator[Finding]:
     }
     index.overflowing = set(ignored) | set(dropped)
     mute = dict(index.by_listener(_mute(index)))
-    signs = _signs(index, {key[:2] for key in dropped})
+    signs = _signs(index, {key[0] for key in dropped})
     for key in sorted(index.overflowing):
         rows = dropped.get(key, [])
-        alive = any(_alive(index, row, signs[key[:2]]) for row in rows)
+        alive = any(_alive(index, row, signs[key[0]]) for row in rows)
         yield _finding(index, key, ignored.get(key, []), rows, mute.get(key, []), alive)
 
 
@@ -47,10 +47,10 @@ def _signs(index: Index, hosts: set[Host]) -> dict[Host, list[int]]:
     signs: dict[Host, list[int]] = {host: [] for host in hosts}
     if hosts:
         column = index.table.facts.column
-        wanted = [host in hosts for host in zip(column("r_hi"), column("r_lo"), strict=True)]
+        wanted = [host in hosts for host in map(f.host_key, column("r_hi"), column("r_lo"))]
         names = ("r_hi", "r_lo", "first_synack_ns", "last_synack_ns", "r_spoke_ns")
         for high, low, *times in zip(*(compress(column(name), wanted) for name in names), strict=True):
-            signs[high, low] += times
+            signs[f.host_key(high, low)] += times
     return {host: sorted(times) for host, times in signs.items()}
 
 
