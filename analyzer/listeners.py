@@ -64,7 +64,8 @@ def listeners(table: FlowTable, rows: Sequence[int]) -> list[Listener]:
             tally.unanswered += word == "unanswered"
         if o_fins or r_fins:
             tally.closers[closer] += 1
-            tally.half_closed += verdict.close(bits, o_fins, r_fins) == "half_closed"
+            if not (o_fins and r_fins):
+                tally.half_closed += verdict.close(bits, o_fins, r_fins) == "half_closed"
     made = [tally.made(key) for key, tally in tallies.items()]
     return sorted(made, key=lambda one: (-one.attempts, one.host, one.port))
 

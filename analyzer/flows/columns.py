@@ -254,7 +254,12 @@ class Column(NamedTuple):
 
 
 #: what `close` follows from; an acknowledgment in doubt at the end of the capture does not count
-_CLOSE: dict[str, Any] = {"facts": ("bits", "o_fins", "r_fins", "o_doubt_until_ns", "r_doubt_until_ns")}
+_CLOSE: dict[str, Any] = {
+    "facts": (
+        *("bits", "o_fins", "r_fins"),
+        *("o_doubt_until_ns", "r_doubt_until_ns", "o_doubt_repeats", "r_doubt_repeats"),
+    )
+}
 
 
 def _raw(name: str, kind: str, fact: str, doc: str) -> Column:
@@ -527,8 +532,8 @@ def records(table: FlowTable, rows: Iterable[int], names: Sequence[str] = NAMES)
     made = [column.name for column in (*raw, *(one for group in groups.values() for one in group), *single)]
     in_order = _picker([made.index(name) for name in names])
     raw_values = _picker([INDEX[str(column.fact)] for column in raw])
-    kinds: list[tuple[Callable[[Sequence[int]], tuple[int, ...]], list[Get], dict[tuple[int, ...], list[Any]]]] = [
-        (_picker([INDEX[name] for name in facts]), [column.get for column in group], {})
+    kinds: list[tuple[Callable[[Any], Any], list[Get], dict[Any, list[Any]]]] = [
+        (itemgetter(*(INDEX[name] for name in facts)), [column.get for column in group], {})
         for facts, group in groups.items()
     ]
     getters = [column.get for column in single]

@@ -27,6 +27,14 @@ FINS_IN_DOUBT = 2
 WAITING = frozenset((states.SYN_SENT, states.SYN_RECEIVED, states.FIN_WAIT_1, states.CLOSING, states.LAST_ACK))
 
 
+# Where the facts of an end begin in a row, and where those that its state follows from lie behind that.
+_FIRST = {end: INDEX[end + "packets"] for end in ("o_", "r_")}
+_STATE, _BASIS, _REFRESH, _REPEATS, _INTERVAL, _DOUBT_UNTIL = (
+    INDEX["o_" + name] - _FIRST["o_"]
+    for name in ("state", "basis", "refresh_ns", "repeats", "interval_ns", "doubt_until_ns")
+)
+
+
 class FlowTable:
     """All flows of a capture in order of `flow` number; row `i` of every method is `order[i]` of the facts."""
 
@@ -84,7 +92,13 @@ class FlowTable:
         """Listeners that have answered with SYN cookies → when one first showed (its SYN+ACK was due again)."""
         if self._cookies is None:
             self._cookies = {}
-            for row in range(len(self)):
+            # Most SYN+ACKs were sent once and acknowledged at once: those show nothing.
+            soon = self.timers.cookie_ns
+            ends = self.raw("synack_cause"), self.raw("first_synack_ns"), self.raw("originator_rtt_ns")
+            doubtful = [
+                row for row, (cause, sent, rtt) in enumerate(zip(*ends, strict=True)) if sent and (cause or rtt > soon)
+            ]
+            for row in doubtful:
                 if shown := self._cookie_shown_ns(row):
                     key = self.listener(row)
                     self._cookies[key] = min(shown, self._cookies.get(key, shown))
@@ -222,11 +236,12 @@ class FlowTable:
         return known
 
     def _final_end(self, row: int, end: str) -> tuple[int, int]:
-        state, basis = self.fact(row, end + "state"), self.fact(row, end + "basis")
-        unrepeated = state == states.SYN_RECEIVED and end == "r_" and self.fact(row, "r_repeats") == 0
+        start = self.base[row] + _FIRST[end]
+        state, basis = self.flat[start + _STATE], self.flat[start + _BASIS]
+        unrepeated = state == states.SYN_RECEIVED and end == "r_" and self.flat[start + _REPEATS] == 0
         if unrepeated and self.kept_no_state(row, self.end_ns):
             return states.LISTEN, states.TIMER
-        until = self.fact(row, end + "doubt_until_ns")
+        until = self.flat[start + _DOUBT_UNTIL]
         if until and basis == states.INFERRED:
             repeats = self.fact(row, end + "doubt_repeats")
             state_before, since = self.fact(row, end + "doubt_state"), self.fact(row, end + "doubt_since_ns")
@@ -235,10 +250,7 @@ class FlowTable:
         if state == states.ESTABLISHED and basis == states.INFERRED and end == "r_" and self.never_accepted(row):
             return states.LISTEN, states.TIMER
         expiry = self.timers.expiry_ns(
-            state,
-            self.fact(row, end + "refresh_ns"),
-            self.fact(row, end + "repeats"),
-            self.fact(row, end + "interval_ns"),
+            state, self.flat[start + _REFRESH], self.flat[start + _REPEATS], self.flat[start + _INTERVAL]
         )
         if expiry is None or self.end_ns <= expiry:
             return state, basis

@@ -38,9 +38,13 @@ def make_lists(table: FlowTable, rows: Sequence[int]) -> Lists:
     for kind, count in Counter([bits[row] for row in rows if not (o_fins[row] or r_fins[row])]).items():
         closes[verdict.close(kind, 0, 0)] += count
     half_closed = []
-    closed = [row for row in rows if o_fins[row] or r_fins[row]]
-    for row, flow in zip(closed, columns.records(table, closed, ("close",)), strict=True):
-        word = flow["close"]
+    facts = [table.raw(name) for name in columns.BY_NAME["close"].facts]
+    known: dict[tuple[int, ...], str] = {}
+    for row in rows:
+        if not (o_fins[row] or r_fins[row]):
+            continue
+        alike = tuple([fact[row] for fact in facts])
+        word = known.get(alike) or known.setdefault(alike, columns.close(table, row))
         closes[word] += 1
         if word == "half_closed":
             half_closed.append(row)

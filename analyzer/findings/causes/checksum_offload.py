@@ -79,22 +79,17 @@ def _by_host(index: Index) -> dict[Host, Counts]:
     counts: dict[Host, list[int]] = {}
     for side in ("o_", "r_"):
         hosts = map(host_key, column(side + "hi"), column(side + "lo"))
-        wrong = zip(hosts, column(side + "bad_checksums"), column(side + "retransmissions"), strict=True)
-        for host, bad, again in wrong:
+        numbers = (column(side + name) for name in ("bad_checksums", "retransmissions", "packets"))
+        for host, bad, again, packets in zip(hosts, *numbers, strict=True):
+            count = counts.get(host)
+            if count is None:
+                count = counts[host] = [0, 0, 0]
+            count[2] += packets
             if bad:
-                count = counts.get(host)
-                if count is None:
-                    count = counts[host] = [0, 0, 0]
                 count[0] += bad
                 if again >= bad:
                     count[1] += bad
-    for side in ("o_", "r_"):
-        hosts = map(host_key, column(side + "hi"), column(side + "lo"))
-        for host, packets in zip(hosts, column(side + "packets"), strict=True):
-            count = counts.get(host)
-            if count is not None:
-                count[2] += packets
-    return {host: Counts(*counts[host]) for host in sorted(counts)}
+    return {host: Counts(*counts[host]) for host in sorted(counts) if counts[host][0]}
 
 
 CAUSE = Cause(
