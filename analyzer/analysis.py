@@ -15,6 +15,7 @@ from analyzer import rereading
 from analyzer import selection as choosing
 from analyzer.engine import Options, Result, run
 from analyzer.errors import UsageError
+from analyzer.flows.evidence import Evidence
 from analyzer.flows.table import FlowTable
 from analyzer.report.lists import Lists, make_lists
 from analyzer.selection import Selection
@@ -58,7 +59,8 @@ def read(
 class Analysis:
     """What one capture holds. `rows` of `table` are the flows that `selection` leaves, in order of flow number.
 
-    `again`: what it was read from, for views of single packets; None where that cannot be read twice.
+    `again`: what it was read from, for views of single packets; None where that cannot be read twice. `known`: what
+    flows of earlier runs have shown.
     """
 
     def __init__(
@@ -69,9 +71,10 @@ class Analysis:
         selection: Selection | None = None,
         again: rereading.Again | None = None,
         options: Options | None = None,
+        known: Evidence | None = None,
     ) -> None:
         self.result = result
-        self.table = FlowTable(result.facts, result.end_ns, timers, result.scopes)
+        self.table = FlowTable(result.facts, result.end_ns, timers, result.scopes, known)
         self.selection = selection or Selection()
         self._again = again
         self.options = options or Options()

@@ -6,6 +6,7 @@
     │   └── MissingReaderError       the format is read by a library that is not installed
     ├── ClusterError                 workers cannot be reached, or do not get the work done
     ├── OutputError                  a result cannot be written where it was asked for
+    ├── StateError                   no run can go on from a file of --continue
     └── UsageError                   exit status 2: the words of the call are off
 
 A message is one line: what is wrong, with what, and what to do.
@@ -36,6 +37,10 @@ class ClusterError(AnalyzerError):
 
 class OutputError(AnalyzerError):
     """A result cannot be written where it was asked for."""
+
+
+class StateError(AnalyzerError):
+    """A file of --continue is damaged, of something else, or of a run with other options."""
 
 
 class UsageError(AnalyzerError):

@@ -15,7 +15,8 @@ ROWS = (
     {"capture", "wire"},
     {"tcp", "flows"},  # one row: the facts are what they meet in
     {"against", "bulk", "dataframes", "expression", "findings", "listeners", "selection", "sockets"},
-    {"analysis", "charts", "dataset", "engine", "flow", "jobs", "ladder", "pictures", "report", "rereading"},
+    {"analysis", "charts", "continuing", "dataset", "engine", "flow", "jobs"}
+    | {"ladder", "pictures", "report", "rereading"},
     {"live"},
     {"cli"},
     {"__init__", "__main__"},

@@ -144,6 +144,17 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_continue(parser: argparse.ArgumentParser) -> None:
+    """--continue."""
+    parser.add_argument(
+        "--continue",
+        dest="state",
+        metavar=OUTPUT,
+        help="go on where the run before stopped, whose open connections are kept in this file: for rotated captures"
+        " without an end, each named once; gives what has ended since, and what is open",
+    )
+
+
 def add_output(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
     """--json and -o."""
     if json:

@@ -26,12 +26,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     arguments.add_engine(parser)
     arguments.add_jobs(parser)
     arguments.add_scheduler(parser)
+    arguments.add_continue(parser)
+    parser.add_argument("--ended", action="store_true", help="with --continue: only those that have ended")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the flows."""
     from analyzer.cli.output import binary_output, text_output
-    from analyzer.cli.work import analyze
+    from analyzer.cli.work import analyzed
 
     form = args.format or ("jsonl" if args.json else "table")
     if args.json and form != "jsonl":
@@ -41,10 +43,10 @@ def run(args: argparse.Namespace) -> int:
     names = columns_of(args.columns, few=form == "table")
     reporter = import_module(f"analyzer.report.{form}")
     opened = binary_output if form == "parquet" else text_output
-    analysis = analyze(args)
-    rows = analysis.rows
-    with opened(args.output, args.captures) as out:
-        reporter.write(out, analysis.table, rows, names)
+    with analyzed(args) as analysis:
+        rows = analysis.rows
+        with opened(args.output, args.captures) as out:
+            reporter.write(out, analysis.table, rows, names)
     return 0
 
 

@@ -41,12 +41,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     arguments.add_engine(parser)
     arguments.add_jobs(parser)
     arguments.add_scheduler(parser)
+    arguments.add_continue(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the report."""
     from analyzer.cli.output import text_output
-    from analyzer.cli.work import analyze
+    from analyzer.cli.work import analyzed
 
     if args.explain is not None and args.json:
         raise UsageError("--explain is text: --json has all of every finding")
@@ -58,16 +59,16 @@ def run(args: argparse.Namespace) -> int:
     _check(args.fail_on)
     if args.html is not None:
         return _page(args)
-    analysis = analyze(args, say_damage=False)
-    analysis.found  # noqa: B018  # made before anything is written
-    with text_output(args.output, args.captures) as out:
-        if explained is not None:
-            from analyzer.report import explain
+    with analyzed(args, say_damage=False) as analysis:
+        analysis.found  # noqa: B018  # made before anything is written
+        with text_output(args.output, args.captures) as out:
+            if explained is not None:
+                from analyzer.report import explain
 
-            explain.write(out, analysis, explained)
-        else:
-            reporter = import_module(f"analyzer.report.{'document' if args.json else 'text'}")
-            reporter.write(out, analysis)
+                explain.write(out, analysis, explained)
+            else:
+                reporter = import_module(f"analyzer.report.{'document' if args.json else 'text'}")
+                reporter.write(out, analysis)
     return _status(analysis, args)
 
 
@@ -81,6 +82,8 @@ def _page(args: argparse.Namespace) -> int:
 
     if args.json or args.output is not None or args.explain is not None:
         raise UsageError("--html names the one file that is written: leave out --json, --explain and -o")
+    if args.state is not None:
+        raise UsageError("--html draws packets of earlier captures, too, which --continue has not: take one of them")
     args.output = args.html
     with readable_twice(args.captures) as kept:
         analysis = analyze(args, keep_transitions=True, say_damage=False, again=Again.of(kept()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from analyzer.cli import arguments
@@ -12,11 +13,12 @@ from analyzer.cli.progress import progress
 from analyzer.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from analyzer.analysis import Analysis
     from analyzer.engine import Options, Result
     from analyzer.rereading import Again
+    from analyzer.selection import Selection
 
     Progress = Callable[[int, int | None], None]
 
@@ -40,12 +42,7 @@ def analyze(
     from analyzer.analysis import Analysis
     from analyzer.engine import run
 
-    selection = arguments.selection_of(args)
-    if selection.where is not None:
-        from analyzer.expression import parse
-
-        parse(selection.where)
-    check_output(args.output, args.captures)
+    selection = _checked(args)
     options = arguments.options_of(args, keep_transitions=keep_transitions)
     scheduler = getattr(args, "scheduler", None)
     with progress("reading") as tell:
@@ -54,14 +51,59 @@ def analyze(
         else:
             result = _on_cluster(args.captures, options, scheduler, tell)
     if say_damage:
-        for file in result.capture.files:
-            if file.truncated:
-                note(file.truncated if file.name in file.truncated else f"{file.name}: {file.truncated}")
-        evicted = result.tracker["evicted_embryonic"] + result.tracker["evicted_other"]
-        if evicted:
-            note(f"{evicted:,} flows left early at the bound of flows held at once (--max-flows)")
+        _say_damage(result)
     timers = arguments.timers_of(args)
     return Analysis(result, timers=timers, selection=selection, again=again, options=options)
+
+
+@contextmanager
+def analyzed(args: argparse.Namespace, *, say_damage: bool = True) -> Iterator[Analysis]:
+    """`analyze`, or with --continue this run of it: its state is replaced when the result has been written."""
+    if args.state is None:
+        if getattr(args, "ended", False):
+            raise UsageError("--ended is for --continue STATE: without it all flows end with the capture")
+        yield analyze(args, say_damage=say_damage)
+        return
+    from analyzer.analysis import Analysis
+    from analyzer.continuing.run import continued
+
+    if args.scheduler is not None:
+        raise UsageError("--continue goes on with one process: leave --scheduler out")
+    if args.state in ("", "-") or args.state == args.output:
+        raise UsageError("--continue takes a file of its own")
+    selection = _checked(args)
+    options, timers = arguments.options_of(args), arguments.timers_of(args)
+    with progress("reading") as tell, continued(args.state, args.captures, options, timers, tell) as run:
+        for name in run.left_out:
+            note(f"{name}: tracked by an earlier run, and left out")
+        result = run.result
+        if say_damage:
+            _say_damage(result)
+        if getattr(args, "ended", False):
+            numbers = result.facts.column("number")
+            ended = (row for row, number in enumerate(numbers) if number in run.ended)
+            result = result._replace(facts=result.facts.chosen(ended))
+        yield Analysis(result, timers=timers, selection=selection, options=options, known=run.evidence)
+
+
+def _checked(args: argparse.Namespace) -> Selection:
+    """The selection of `args`. Raises what would only fail in the end: a bad expression, a bad place to write to."""
+    selection = arguments.selection_of(args)
+    if selection.where is not None:
+        from analyzer.expression import parse
+
+        parse(selection.where)
+    check_output(args.output, args.captures)
+    return selection
+
+
+def _say_damage(result: Result) -> None:
+    for file in result.capture.files:
+        if file.truncated:
+            note(file.truncated if file.name in file.truncated else f"{file.name}: {file.truncated}")
+    evicted = result.tracker["evicted_embryonic"] + result.tracker["evicted_other"]
+    if evicted:
+        note(f"{evicted:,} flows left early at the bound of flows held at once (--max-flows)")
 
 
 def _on_cluster(captures: Sequence[str], options: Options, scheduler: str, tell: Progress | None) -> Result:

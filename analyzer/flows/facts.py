@@ -7,6 +7,7 @@ No verdict is in it: `verdict` makes those, `columns` names them for people and 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 from struct import Struct
 
 #: (high, low) halves of an address → the key of a host, in the order of addresses. Bytes, because Python keys their
@@ -183,6 +184,20 @@ class FlowFacts:
         """All facts of one flow by name, for tests and for people."""
         start = row * WIDTH
         return dict(zip(FACTS, self.rows[start : start + WIDTH], strict=True))
+
+    def chosen(self, rows: Iterable[int]) -> FlowFacts:
+        """Only these rows."""
+        some = FlowFacts()
+        for row in rows:
+            some.rows.extend(self.rows[row * WIDTH : (row + 1) * WIDTH])
+            some.history.append(self.history[row])
+            some.icmp_sender.append(self.icmp_sender[row])
+            some.transitions.append(self.transitions[row])
+            some.count += 1
+        firsts = set(some.column("first_packet"))
+        some.late = {first: packets for first, packets in self.late.items() if first in firsts}
+        some.foreign = {first: packets for first, packets in self.foreign.items() if first in firsts}
+        return some
 
     def extend(self, other: FlowFacts) -> None:
         """Append the rows of `other`."""

@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 from analyzer.flows import facts as f
+from analyzer.flows.evidence import Evidence, Shown
 from analyzer.flows.facts import INDEX, NO_VALUE, WIDTH, FlowFacts
 from analyzer.tcp import states, timeline
 from analyzer.tcp.timeline import Doubt
@@ -36,15 +37,24 @@ _STATE, _BASIS, _REFRESH, _REPEATS, _INTERVAL, _DOUBT_UNTIL = (
 
 
 class FlowTable:
-    """All flows of a capture in order of `flow` number; row `i` of every method is `order[i]` of the facts."""
+    """All flows of a capture in order of `flow` number; row `i` of every method is `order[i]` of the facts.
+
+    `known`: what flows have shown that are not in `flow_facts`.
+    """
 
     def __init__(
-        self, flow_facts: FlowFacts, end_ns: int, timers: Timers | None = None, scopes: Sequence[str] = ()
+        self,
+        flow_facts: FlowFacts,
+        end_ns: int,
+        timers: Timers | None = None,
+        scopes: Sequence[str] = (),
+        known: Evidence | None = None,
     ) -> None:
         self.facts = flow_facts
         self.end_ns = end_ns
         self.timers = timers or Timers()
         self.scopes = scopes
+        self.known = known or Evidence()
         numbers = flow_facts.column("number")
         self.order: Sequence[int] = sorted(range(flow_facts.count), key=numbers.__getitem__)
         #: the flat facts, and where each row of the table begins in them
@@ -56,7 +66,7 @@ class FlowTable:
         self._deferring: set[ListenerKey] | None = None
         self._answers: dict[ListenerKey, list[int]] | None = None
         self._ignoring: set[ListenerKey] | None = None
-        self._finals: dict[int, tuple[int, int, int, int]] = {}
+        self._finals: dict[int, ListenerKey] = {}
 
     def __len__(self) -> int:
         return self.facts.count
@@ -91,7 +101,8 @@ class FlowTable:
     def cookie_listeners(self) -> dict[ListenerKey, int]:
         """Listeners that have answered with SYN cookies → when one first showed (its SYN+ACK was due again)."""
         if self._cookies is None:
-            self._cookies = {}
+            listeners = self.known.listeners.items()
+            self._cookies = {key: shown.cookie_ns for key, shown in listeners if shown.cookie_ns is not None}
             # Most SYN+ACKs were sent once and acknowledged at once: those show nothing.
             soon = self.timers.cookie_ns
             ends = self.raw("synack_cause"), self.raw("first_synack_ns"), self.raw("originator_rtt_ns")
@@ -128,7 +139,7 @@ class FlowTable:
     def _has_holes(self) -> bool:
         """Whether segments are known to be missing from the capture."""
         if self._holes is None:
-            self._holes = any(any(self.raw(end + "missing")) for end in ("o_", "r_"))
+            self._holes = self.known.holes or any(any(self.raw(end + "missing")) for end in ("o_", "r_"))
         return self._holes
 
     def _is_cookie(self, row: int) -> bool:
@@ -143,7 +154,7 @@ class FlowTable:
     def _keepers(self) -> set[ListenerKey]:
         """Listeners that have kept state at some time: a timer of theirs sent a SYN+ACK again."""
         if self._keeping is None:
-            self._keeping = {
+            self._keeping = {key for key, shown in self.known.listeners.items() if shown.keeps} | {
                 self.listener(row) for row, cause in enumerate(self.raw("synack_cause")) if cause & ~f.CAUSE_ELICITED
             }
         return self._keeping
@@ -166,7 +177,8 @@ class FlowTable:
         Linux since 4.10 drops a SYN while the accept queue is full, with or without SYN cookies.
         """
         if self._answers is None:
-            self._answers = {}
+            listeners = self.known.listeners.items()
+            self._answers = {key: [shown.answered_ns] for key, shown in listeners if shown.answered_ns is not None}
             for other in range(len(self)):
                 first = self.fact(other, "first_synack_ns")
                 if first:
@@ -179,19 +191,44 @@ class FlowTable:
 
     def defers(self, row: int) -> bool:
         """Whether the flow's listener has deferred an accept: a SYN+ACK of it came again late, once."""
+        return self.listener(row) in self._deferrers()
+
+    def _deferrers(self) -> set[ListenerKey]:
         if self._deferring is None:
-            self._deferring = {
+            self._deferring = {key for key, shown in self.known.listeners.items() if shown.defers} | {
                 self.listener(other) for other, cause in enumerate(self.raw("synack_cause")) if cause & f.CAUSE_DEFERRED
             }
-        return self.listener(row) in self._deferring
+        return self._deferring
 
     def ignores(self, row: int) -> bool:
         """Whether the flow's listener ignored a completed handshake, this one's or another's."""
+        return self.listener(row) in self._ignorers()
+
+    def _ignorers(self) -> set[ListenerKey]:
         if self._ignoring is None:
-            self._ignoring = {
+            self._ignoring = {key for key, shown in self.known.listeners.items() if shown.ignores} | {
                 self.listener(other) for other, bits in enumerate(self.raw("bits")) if bits & f.CONTRADICTED
             }
-        return self.listener(row) in self._ignoring
+        return self._ignoring
+
+    def evidence(self) -> Evidence:
+        """What these flows, and those known of before, have shown: for a table of later flows."""
+        found = Evidence(dict(self.known.listeners), holes=self._has_holes())
+        cookies, keepers, deferrers, ignorers = (
+            self.cookie_listeners(),
+            self._keepers(),
+            self._deferrers(),
+            self._ignorers(),
+        )
+        latest: dict[ListenerKey, int] = {}
+        for row, first in enumerate(self.raw("first_synack_ns")):
+            if first:
+                key = self.listener(row)
+                latest[key] = max(first, latest.get(key, first))
+        for key in dict.fromkeys((*latest, *cookies, *keepers, *deferrers, *ignorers)):
+            shown = Shown(cookies.get(key), key in keepers, key in deferrers, key in ignorers, latest.get(key))
+            found.with_this(key, shown)
+        return found
 
     def settle(self, row: int, state: int, basis: int, doubt: Doubt, at_ns: int) -> tuple[int, int]:
         """The state of an end whose last assumption is in doubt, at `at_ns`."""
@@ -227,7 +264,7 @@ class FlowTable:
                 bits &= ~acked
         return bits
 
-    def final(self, row: int) -> tuple[int, int, int, int]:
+    def final(self, row: int) -> ListenerKey:
         """States and bases of originator and responder at the end of the capture, timers applied."""
         known = self._finals.get(row)
         if known is None:

@@ -16,10 +16,11 @@ except ModuleNotFoundError:
     from analyzer import _shadow as cython
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from os import urandom
 from struct import Struct
 from sys import byteorder
+from typing import Any
 
 from analyzer import segments
 from analyzer.flows import facts
@@ -995,6 +996,94 @@ class Tracker:
     def live(self) -> int:
         """Flows held now (one a 4-tuple; the incarnation before is held beside it)."""
         return len(self._live)
+
+    # --- held beyond this process: `tcp.saved` -------------------------------------------------------------------
+
+    def export(self) -> dict[str, Any]:
+        """All that the tracker goes on with: its flows in order, where they stand in its lists, and its counters.
+
+        Flows that have left are not in it: `take` them first.
+        """
+        flow: Flow
+        flows: list = list(self._live.values())
+        places: dict = {}
+        for flow in flows:
+            places[flow.key] = len(places)
+        return {
+            "flows": flows,
+            "embryonic": _places(self._embryonic, places),
+            "lasting": _places(self._lasting, places),
+            "finished": [place for ring in self._finished for place in _places(ring, places)],
+            "reserved": [(key, *known) for key, known in self._reserved.items()],
+            "streams": self._streams,
+            "last_ns": self.last_ns,
+            "flows_seen": self.flows_seen,
+            "orphan_icmp": self.orphan_icmp,
+            "odd_flags": self.odd_flags,
+            "evicted_embryonic": self.evicted_embryonic,
+            "evicted_other": self.evicted_other,
+        }
+
+    def restore(self, held: dict[str, Any]) -> None:
+        """Go on with what `export` gave, in a new tracker. Raises ValueError where that cannot be."""
+        flow: Flow
+        place: cython.Py_ssize_t
+        flows: list = held["flows"]
+        for flow in flows:
+            _check(flow)
+            flow.key = _key(flow)
+            if flow.previous is not None:
+                _check(flow.previous)
+                flow.previous.key = flow.key
+                if _key(flow.previous) != flow.key or flow.previous.previous is not None:
+                    raise ValueError("a connection before another on other ports")
+                if flow.foreign is not None and flow.previous.late is not None:
+                    flow.foreign = flow.previous.late  # one list, which grows for both
+            self._live[flow.key] = flow
+        if len(self._live) != len(flows):
+            raise ValueError("two flows of one 4-tuple")
+        listed: list = [*held["embryonic"], *held["lasting"], *held["finished"]]
+        if sorted(listed) != list(range(len(flows))):
+            raise ValueError("a flow in no list, or in two")
+        for place in held["embryonic"]:
+            self._append(flows[place], self._embryonic, 1)
+        for place in held["lasting"]:
+            self._append(flows[place], self._lasting, 3)
+        for place in held["finished"]:
+            flow = flows[place]
+            self._append(flow, self._finished[self._ring(flow)], 2)
+            self._finished_counts[self._ring(flow)] += 1
+            self._finished_count += 1
+        for key, number, quotes, opened in held["reserved"]:
+            self._reserved[key] = (number, quotes, opened)
+        self._streams = held["streams"]
+        self.last_ns = held["last_ns"]
+        self.flows_seen = held["flows_seen"]
+        self.orphan_icmp = held["orphan_icmp"]
+        self.odd_flags = held["odd_flags"]
+        self.evicted_embryonic = held["evicted_embryonic"]
+        self.evicted_other = held["evicted_other"]
+
+    @staticmethod
+    def fields(thing: Any = None) -> tuple[Any, ...]:
+        """The fields of a `Flow` or an `End`, in order of their names; without one, those of a new flow."""
+        thing = Flow() if thing is None else thing
+        if not cython.compiled:
+            values = (getattr(thing, name) for name in sorted(type(thing).__annotations__))
+            return tuple(int(value) if isinstance(value, bool) else value for value in values)  # as compiled
+        # A compiled class shows its fields to the copy protocol only, in the same order.
+        _, (_, _, *shown), *rest = thing.__reduce_ex__(2)
+        return next(each for each in (*shown, *rest) if each is not None)
+
+    @staticmethod
+    def end_of(fields: Sequence[Any]) -> Any:
+        """An `End` with these `fields`. Raises ValueError, TypeError or OverflowError where they are none."""
+        return _with_fields(End, fields)
+
+    @staticmethod
+    def flow_of(fields: Sequence[Any]) -> Any:
+        """The same for a `Flow`."""
+        return _with_fields(Flow, fields)
 
     # --- finding the flow ---------------------------------------------------------------------------------------
 
@@ -2681,6 +2770,60 @@ class Tracker:
             sender.zeek = _Z_ESTABLISHED
         else:
             sender.zeek = _Z_PARTIAL
+
+
+def _with_fields(kind: type, fields: Sequence[Any]) -> Any:
+    """A `Flow` or `End` whose fields, in order of their names, are these."""
+    made = kind()
+    if len(fields) != len(Tracker.fields(made)):
+        raise ValueError("another number of fields")
+    if cython.compiled:
+        make, (_, layout, *_), *_ = made.__reduce_ex__(2)
+        return make(kind, layout, tuple(fields))
+    for name, value in zip(sorted(kind.__annotations__), fields, strict=True):
+        setattr(made, name, value)
+    return made
+
+
+def _places(ring: Flow, places: dict) -> list:
+    """Where the members of a ring stand, oldest first."""
+    flow: Flow = ring.newer
+    found: list = []
+    while flow is not ring:
+        found.append(places[flow.key])
+        flow = flow.newer
+    return found
+
+
+def _key(flow: Flow) -> bytes:
+    """The flow's key among the live ones, as `_find` makes it."""
+    a: tuple = (flow.a_hi, flow.a_lo, flow.a_port)
+    b: tuple = (flow.b_hi, flow.b_lo, flow.b_port)
+    low: tuple = min(a, b)
+    high: tuple = max(a, b)
+    if flow.v6:
+        return _KEY6(*low, *high, flow.scope)
+    return _KEY4(low[1] & 0xFFFFFFFF, low[2], high[1] & 0xFFFFFFFF, high[2], flow.scope)
+
+
+def _check(flow: Flow) -> None:
+    """Raise ValueError where a flow from outside holds what would lead the tracker astray: it does not look again."""
+    end: End
+    at: cython.Py_ssize_t
+    if type(flow) is not Flow or type(flow.a) is not End or type(flow.b) is not End:
+        raise ValueError("no flow")
+    if flow.originator > 1 or flow.a.side != 0 or flow.b.side != 1 or flow.v6 & ~_MARK_IPV6 or not flow.first_packet:
+        raise ValueError("a flow without two ends")
+    for end in (flow.a, flow.b):
+        if end.state >= _STATES or end.doubt_state >= _STATES or end.basis > 3 or end.zeek > _Z_RESET:
+            raise ValueError("an end in no state")
+        if end.holes is not None and len(end.holes) % 2:
+            raise ValueError("half a hole")
+    if len(flow.log) % 16:
+        raise ValueError("a log that breaks off")
+    for at in range(1, len(flow.log) >> 3, 2):
+        if (_word(flow.log, at) >> 1) & 0xF >= _STATES:
+            raise ValueError("a log of no states")
 
 
 @cython.cfunc

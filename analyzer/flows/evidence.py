@@ -1,0 +1,47 @@
+"""What flows that are gone have shown of their listeners: verdicts on later flows rest on it.
+
+Owns its shape and bound. `table` gathers it and asks it; only runs that go on from one another (`--continue`) have any.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+#: host (`facts.host_key`), port, scope
+Listener = tuple[bytes, int, int]
+
+#: listeners remembered; forged SYN+ACKs add one each, and the one longest known leaves
+MAX_LISTENERS = 65_536
+
+
+class Shown(NamedTuple):
+    """What one listener has shown."""
+
+    cookie_ns: int | None = None  # when its first SYN cookie did
+    keeps: bool = False  # a timer of its sent a SYN+ACK again
+    defers: bool = False  # it deferred an accept
+    ignores: bool = False  # it ignored a completed handshake
+    answered_ns: int | None = None  # its latest answer to a first SYN
+
+
+class Evidence:
+    """By listener, what it has shown; and whether segments were missing from the capture."""
+
+    def __init__(self, listeners: dict[Listener, Shown] | None = None, *, holes: bool = False) -> None:
+        self.listeners = listeners or {}
+        self.holes = holes
+
+    def with_this(self, listener: Listener, shown: Shown) -> None:
+        """Add what a listener has shown, too."""
+        before = self.listeners.get(listener, Shown())
+        if listener not in self.listeners and len(self.listeners) >= MAX_LISTENERS:
+            del self.listeners[next(iter(self.listeners))]
+        cookies = [each for each in (before.cookie_ns, shown.cookie_ns) if each is not None]
+        answers = [each for each in (before.answered_ns, shown.answered_ns) if each is not None]
+        self.listeners[listener] = Shown(
+            min(cookies, default=None),
+            before.keeps or shown.keeps,
+            before.defers or shown.defers,
+            before.ignores or shown.ignores,
+            max(answers, default=None),
+        )
