@@ -41,12 +41,34 @@ def run(args: argparse.Namespace) -> int:
     if args.columns and form == "zeek":
         raise UsageError("Zeek's conn.log has its own columns: leave --columns out")
     names = columns_of(args.columns, few=form == "table")
+    if args.scheduler is not None and form == "parquet" and args.state is None:
+        return _partitioned(args, names or ())
     reporter = import_module(f"analyzer.report.{form}")
     opened = binary_output if form == "parquet" else text_output
     with analyzed(args) as analysis:
         rows = analysis.rows
         with opened(args.output, args.captures) as out:
             reporter.write(out, analysis.table, rows, names)
+    return 0
+
+
+def _partitioned(args: argparse.Namespace, names: tuple[str, ...]) -> int:
+    """Let the workers write the table, a file a shard."""
+    from analyzer.cli.progress import progress
+    from analyzer.cli.work import data_set_of, say_damage_of
+    from analyzer.dataset import tables
+
+    if args.output in (None, "", "-"):
+        raise UsageError("with --scheduler, parquet is a directory of files: name it with -o OUT")
+    selection = arguments.selection_of(args)
+    if selection.where is not None:
+        from analyzer.expression import parse
+
+        parse(selection.where)
+    data_set, options, timers = data_set_of(args.captures), arguments.options_of(args), arguments.timers_of(args)
+    with progress("tracking") as tell:
+        result = tables.write(data_set, args.output, options, args.scheduler, timers, selection, names, tell)
+    say_damage_of(result)
     return 0
 
 

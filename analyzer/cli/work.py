@@ -51,7 +51,7 @@ def analyze(
         else:
             result = _on_cluster(args.captures, options, scheduler, tell)
     if say_damage:
-        _say_damage(result)
+        say_damage_of(result)
     timers = arguments.timers_of(args)
     return Analysis(result, timers=timers, selection=selection, again=again, options=options)
 
@@ -78,7 +78,7 @@ def analyzed(args: argparse.Namespace, *, say_damage: bool = True) -> Iterator[A
             note(f"{name}: tracked by an earlier run, and left out")
         result = run.result
         if say_damage:
-            _say_damage(result)
+            say_damage_of(result)
         if getattr(args, "ended", False):
             numbers = result.facts.column("number")
             ended = (row for row, number in enumerate(numbers) if number in run.ended)
@@ -97,7 +97,8 @@ def _checked(args: argparse.Namespace) -> Selection:
     return selection
 
 
-def _say_damage(result: Result) -> None:
+def say_damage_of(result: Result) -> None:
+    """On standard error, what was not read or not kept."""
     for file in result.capture.files:
         if file.truncated:
             note(file.truncated if file.name in file.truncated else f"{file.name}: {file.truncated}")
@@ -107,11 +108,16 @@ def _say_damage(result: Result) -> None:
 
 
 def _on_cluster(captures: Sequence[str], options: Options, scheduler: str, tell: Progress | None) -> Result:
+    from analyzer.dataset import cluster
+
+    return cluster.run(data_set_of(captures), options, scheduler, tell)
+
+
+def data_set_of(captures: Sequence[str]) -> str:
+    """The data set that workers are to read. Raises UsageError where captures are named."""
     from analyzer.dataset import location
 
     data_set = location(captures)
     if data_set is None:
         raise UsageError("--scheduler works on a data set: make one with `handshake index FILE… -o DATASET`")
-    from analyzer.dataset import cluster
-
-    return cluster.run(data_set, options, scheduler, tell)
+    return data_set

@@ -23,6 +23,8 @@ from analyzer.tcp.timers import Timers
 from analyzer.tcp.tracker import Tracker
 
 FORMAT, VERSION = "handshake-analyzer state", 1
+#: listeners remembered; forged SYN+ACKs add one each, and the one longest known leaves
+MAX_LISTENERS = 65_536
 #: a header names options and lengths; more is none of ours
 _HEADER_BYTES = 1 << 16
 #: unpacked at a time
@@ -76,7 +78,8 @@ def packed(lines: Iterable[str]) -> bytes:
 
 def sealed(wanted: dict[str, Any], state: State, flows: bytes) -> bytes:
     """The file: `wanted` are its `settings`, `flows` the packed lines of the tracker."""
-    listeners = [(*host_halves(host), *listener, *shown) for (host, *listener), shown in state.evidence.listeners.items()]
+    known = list(state.evidence.listeners.items())[-MAX_LISTENERS:]
+    listeners = [(*host_halves(host), *listener, *shown) for (host, *listener), shown in known]
     head = {
         **state._asdict(),
         "given": list(state.given.items()),

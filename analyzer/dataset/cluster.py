@@ -93,7 +93,7 @@ def run(root: str, options: Options, scheduler: str, progress: Progress | None =
             for shard in range(plan.settings.shards)
         ]
         shards: dict[Any, Shard] = {}
-        for future, shard in _finished(client, futures, progress):
+        for future, shard in finished(client, futures, progress):
             shards[future] = shard
     return merge(plan, [shards[future] for future in futures])
 
@@ -137,14 +137,14 @@ def index(
             client.submit(indexing.index_one, store, settings, capture, pure=False, retries=RETRIES)
             for capture in largest_first
         ]
-        for _, one in _finished(client, futures, None):
+        for _, one in finished(client, futures, None):
             done += one.wanted.size or 0
             if progress is not None:
                 progress(done, total)
             yield one
 
 
-def _finished(client: Any, futures: list[Any], progress: Progress | None) -> Iterator[tuple[Any, Any]]:
+def finished(client: Any, futures: list[Any], progress: Progress | None) -> Iterator[tuple[Any, Any]]:
     """Each future with its result when it is there. Raises ClusterError where one fails for good."""
     distributed = need("distributed")
     done = 0
@@ -153,6 +153,8 @@ def _finished(client: Any, futures: list[Any], progress: Progress | None) -> Ite
             done += 1
             if progress is not None:
                 progress(done, len(futures))
+            if future.cancelled():  # as_completed gives the reason as if it were the result
+                raise ClusterError("the cluster went away: the connection to its scheduler is lost")
             yield future, outcome
             future.release()
     except AnalyzerError:

@@ -1,6 +1,7 @@
-"""What flows that are gone have shown of their listeners: verdicts on later flows rest on it.
+"""What flows elsewhere have shown of their listeners: verdicts on the flows at hand rest on it.
 
-Owns its shape and bound. `table` gathers it and asks it; only runs that go on from one another (`--continue`) have any.
+Owns its shape. `table` gathers it and asks it. Runs that go on from one another (`--continue`) have some, and shards
+that are judged apart.
 """
 
 from __future__ import annotations
@@ -9,9 +10,6 @@ from typing import NamedTuple
 
 #: host (`facts.host_key`), port, scope
 Listener = tuple[bytes, int, int]
-
-#: listeners remembered; forged SYN+ACKs add one each, and the one longest known leaves
-MAX_LISTENERS = 65_536
 
 
 class Shown(NamedTuple):
@@ -34,8 +32,6 @@ class Evidence:
     def with_this(self, listener: Listener, shown: Shown) -> None:
         """Add what a listener has shown, too."""
         before = self.listeners.get(listener, Shown())
-        if listener not in self.listeners and len(self.listeners) >= MAX_LISTENERS:
-            del self.listeners[next(iter(self.listeners))]
         cookies = [each for each in (before.cookie_ns, shown.cookie_ns) if each is not None]
         answers = [each for each in (before.answered_ns, shown.answered_ns) if each is not None]
         self.listeners[listener] = Shown(

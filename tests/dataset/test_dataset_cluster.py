@@ -9,11 +9,12 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_pcap
 from dataset.conftest import QUESTIONS
 
 from analyzer.cli import main
@@ -74,33 +75,155 @@ def slowly(seconds: float) -> Callable[[], None]:
     return patch
 
 
+def kill_one_at_work(client: Any) -> int:
+    """SIGKILL for a worker that is tracking, when some shards are done; its process id."""
+    pids = client.run(os.getpid)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        busy = [worker for worker, tasks in client.processing().items() if any("track_shard" in key for key in tasks)]
+        if len(busy) == 2 and sum(map(len, client.has_what().values())) > 2:
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("the workers never got to work")
+    os.kill(pids[busy[0]], signal.SIGKILL)
+    return int(pids[busy[0]])
+
+
 def test_a_worker_killed_at_work_changes_nothing(cluster: Any, rotated: list[Path], ask: Ask, index: Index) -> None:
     dataset = index(rotated)
     expected = ask("report", "--json", *rotated)
     said: list[str] = []
     with distributed.Client(cluster, set_as_default=False) as client:
         client.run(slowly(0.4))
-        pids = client.run(os.getpid)
         at_work = threading.Thread(
             target=lambda: said.append(ask("report", "--json", dataset, "--scheduler", cluster.scheduler_address))
         )
         at_work.start()
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            busy = [
-                worker for worker, tasks in client.processing().items() if any("track_shard" in key for key in tasks)
-            ]
-            if len(busy) == 2 and sum(map(len, client.has_what().values())) > 2:
-                break
-            time.sleep(0.05)
-        else:
-            pytest.fail("the workers never got to work")
-        victim = pids[busy[0]]
-        os.kill(victim, signal.SIGKILL)
+        victim = kill_one_at_work(client)
         at_work.join(timeout=120)
         client.wait_for_workers(2, timeout=60)
         assert victim not in client.run(os.getpid).values()
     assert said == [expected]
+
+
+def test_a_scheduler_that_goes_away_is_an_error_of_one_line(
+    rotated: list[Path], index: Index, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = index(rotated)
+    capsys.readouterr()
+    said: list[int] = []
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=logging.CRITICAL
+    ) as made:
+        words = ["report", str(dataset), "--scheduler", made.scheduler_address]
+        with distributed.Client(made, set_as_default=False) as client:
+            client.run(slowly(0.5))
+            at_work = threading.Thread(target=lambda: said.append(main(words)))
+            at_work.start()
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline and not any(client.processing().values()):
+                time.sleep(0.05)
+    at_work.join(timeout=60)
+    assert said == [1]
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("handshake:")] == [
+        "handshake: the cluster went away: the connection to its scheduler is lost"
+    ]
+
+
+def rows_in(path: Path) -> Any:
+    """All rows of a Parquet file or of a directory of them, in order of flow number."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = parquet.read_table(path)
+    return table.sort_by("flow") if "flow" in table.column_names else table
+
+
+def one_table(captures: Sequence[Path], out: Path, *words: str) -> Any:
+    assert main(["flows", *map(str, captures), "--format", "parquet", "-o", str(out), *words]) == 0
+    return rows_in(out)
+
+
+@pytest.mark.parametrize(
+    "narrow", [(), ("--where", 'handshake == "half_open"'), ("--port", "1")], ids=["all", "some", "none"]
+)
+def test_workers_write_the_flow_table_themselves(
+    narrow: tuple[str, ...], cluster: Any, taps: list[Path], tmp_path: Path, index: Index
+) -> None:
+    dataset = index(taps)
+    there = one_table([dataset], tmp_path / "table", "--scheduler", cluster.scheduler_address, *narrow)
+    assert there.equals(one_table(taps, tmp_path / "one.parquet", *narrow))
+    files = len(list((tmp_path / "table").iterdir()))
+    assert files == 16 if not narrow else files == 1 if "--port" in narrow else files > 1
+
+
+def test_facts_stay_with_the_workers(
+    cluster: Any, rotated: list[Path], tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from analyzer.dataset.cluster import Shard
+
+    came = []
+    make = Shard.__new__
+
+    def noted(kind: type, *fields: Any) -> Any:
+        came.append(fields)
+        return make(kind, *fields)
+
+    monkeypatch.setattr(Shard, "__new__", noted)
+    dataset = index(rotated)
+    one_table([dataset], tmp_path / "table", "--scheduler", cluster.scheduler_address)
+    assert not came
+    one_table([dataset], tmp_path / "none", "--scheduler", cluster.scheduler_address, "--port", "1")
+    assert not came
+    assert main(["report", str(dataset), "--scheduler", cluster.scheduler_address, "-o", str(tmp_path / "r")]) == 0
+    assert came
+
+
+def test_what_a_listener_shows_counts_in_all_shards(cluster: Any, tmp_path: Path, index: Index) -> None:
+    """A SYN+ACK just sent keeps no state where another of the same listener, in another shard, kept none."""
+    cookie = [
+        (0.0, tiny_pcap.segment("S", 100)),
+        (0.01, tiny_pcap.segment("S.", 500, 101, answer=True)),
+        (2.0, tiny_pcap.segment(".", 101, 501)),
+    ]
+    asked = [(9.0, tiny_pcap.segment("S", 9, port=port)) for port in range(50_000, 50_100)]
+    answered = [(9.1, tiny_pcap.segment("S.", 7, 10, answer=True, port=port)) for port in range(50_000, 50_100)]
+    capture = tmp_path / "cookie.pcap"
+    tiny_pcap.write(capture, *cookie, *asked, *answered)
+    there = one_table([index([capture])], tmp_path / "table", "--scheduler", cluster.scheduler_address)
+    assert there.equals(one_table([capture], tmp_path / "one.parquet"))
+    assert there.column("responder_state").to_pylist().count("LISTEN") == 100
+
+
+def test_a_worker_killed_at_work_changes_nothing_in_the_table(
+    cluster: Any, rotated: list[Path], tmp_path: Path, index: Index
+) -> None:
+    dataset = index(rotated)
+    said: list[Any] = []
+    words = ("--scheduler", cluster.scheduler_address)
+    with distributed.Client(cluster, set_as_default=False) as client:
+        client.run(slowly(0.4))
+        at_work = threading.Thread(target=lambda: said.append(one_table([dataset], tmp_path / "table", *words)))
+        at_work.start()
+        victim = kill_one_at_work(client)
+        at_work.join(timeout=120)
+        client.wait_for_workers(2, timeout=60)
+        assert victim not in client.run(os.getpid).values()
+    (there,) = said
+    assert there.equals(one_table(rotated, tmp_path / "one.parquet"))
+
+
+def test_a_table_is_not_mixed_with_another(
+    cluster: Any, rotated: list[Path], tmp_path: Path, index: Index, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = index(rotated)
+    words = ["flows", str(dataset), "--format", "parquet", "--scheduler", cluster.scheduler_address]
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table" / "other").write_text("something")
+    capsys.readouterr()
+    assert main([*words, "-o", str(tmp_path / "table")]) == 1
+    assert "there already" in capsys.readouterr().err
+    assert main(words) == 2
+    assert "name it with -o" in capsys.readouterr().err
 
 
 def test_a_worker_finds_a_damaged_file_and_the_rest_is_given(

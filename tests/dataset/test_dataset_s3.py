@@ -70,3 +70,16 @@ def test_local_captures_into_a_bucket_and_what_is_not_there(
     assert len(errors) == 2
     assert f"{bucket}/none.pcap" in errors[0]
     assert f"{bucket}/nothing" in errors[1]
+
+
+def test_workers_write_the_flow_table_into_a_bucket(bucket: str, rotated: list[Path], tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pytest.importorskip("distributed")
+    dataset, table, one = f"{bucket}/d", f"{bucket}/flows", tmp_path / "one.parquet"
+    assert main(["index", *map(str, rotated), "-o", dataset]) == 0
+    words = ["flows", dataset, "--scheduler", "local", "--format", "parquet", "-o", table]
+    assert main(words) == 0
+    there = parquet.read_table(table.removeprefix("s3://"), filesystem=s3fs.S3FileSystem()).sort_by("flow")
+    assert main(["flows", *map(str, rotated), "--format", "parquet", "-o", str(one)]) == 0
+    assert there.equals(parquet.read_table(one))
+    assert main(words) == 1
