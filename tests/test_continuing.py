@@ -333,6 +333,27 @@ def test_a_capture_is_tracked_once(begun: Path, tmp_path: Path, capsys: pytest.C
     assert err == f"handshake: note: {tmp_path / 'first.pcap'}: tracked by an earlier run, and left out\n"
 
 
+def test_a_directory_may_be_named_every_time(tmp_path: Path, state: str, rows: Callable[..., Rows]) -> None:
+    folder = tmp_path / "captures"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("no capture")
+    tiny_pcap.write(folder / "1.pcap", *tiny_pcap.half_open())
+    first = rows(str(folder), "--continue", state)
+    assert rows(str(folder), "--continue", state) == first
+    tiny_pcap.write(folder / "2.pcap", *tiny_pcap.graceful(start=90))
+    assert set(rows(str(folder), "--continue", state)) == {"0", "1"}
+
+
+@pytest.mark.parametrize("where", ["no/such/state", ".", "first.pcap"])
+def test_a_place_that_takes_no_state_is_found_before(
+    where: str, begun: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert main(["flows", str(tmp_path / "first.pcap"), "--continue", str(tmp_path / where)]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+
+
 def test_a_capture_that_has_grown_is_refused(begun: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     link, frames = frames_of(INCIDENT)
     write(tmp_path / "first.pcap", link, frames[:1600])

@@ -71,6 +71,7 @@ def analyzed(args: argparse.Namespace, *, say_damage: bool = True) -> Iterator[A
         raise UsageError("--continue goes on with one process: leave --scheduler out")
     if args.state in ("", "-") or args.state == args.output:
         raise UsageError("--continue takes a file of its own")
+    check_output(args.state, args.captures)
     selection = _checked(args)
     options, timers = arguments.options_of(args), arguments.timers_of(args)
     with progress("reading") as tell, continued(args.state, args.captures, options, timers, tell) as run:

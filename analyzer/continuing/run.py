@@ -22,7 +22,7 @@ from analyzer.capture.sources import Source, expand
 from analyzer.continuing.state import State, packed, read, sealed, settings, stamp, write
 from analyzer.dataset import is_url, location
 from analyzer.engine import BATCH_SEGMENTS, Options, Result, decoded_by, tracked_by
-from analyzer.errors import StateError, UsageError
+from analyzer.errors import NotACaptureError, StateError, UsageError
 from analyzer.flows.evidence import Evidence
 from analyzer.flows.facts import WIDTH, FlowFacts
 from analyzer.flows.table import FlowTable
@@ -92,7 +92,13 @@ def _go_on(
     left_out = [source.name for source in sources if _is_known(source, state.files)]
     decoder = Decoder(by_vlan=options.by_vlan, by_tunnel=options.by_tunnel)
     scopes = list(state.scopes)
-    health = _feed(tracker, decoder, new, state.packets, scopes, progress) if new else CaptureHealth()
+    try:
+        health = _feed(tracker, decoder, new, state.packets, scopes, progress) if new else CaptureHealth()
+    except NotACaptureError:
+        # In a directory whose captures were all tracked, what is no capture is passed over, too.
+        if not left_out or any(source.directory is None for source in new):
+            raise
+        health = CaptureHealth()
     end_ns = max(state.end_ns, tracker.last_ns, health.last_ns or 0)
     counts = {name: count - counted[name] for name, count in tracked_by(tracker).items()}
     left = FlowFacts()
