@@ -27,9 +27,16 @@ def file_system(url: str) -> tuple[Any, str]:
     try:
         return fsspec.core.url_to_fs(url)
     except ImportError as error:
-        raise MissingReaderError(f"{url}: {reason(error)} ({_INSTALL})") from None
-    except ValueError as error:
-        raise CaptureError(f"{url}: {reason(error)}") from None
+        # fsspec says which library it lacks; of these the extra has that of S3.
+        hint = f" ({_INSTALL})" if url.startswith("s3:") else ""
+        raise MissingReaderError(f"{url}: {_first_line(error)}{hint}") from None
+    except (ValueError, OSError) as error:
+        raise CaptureError(f"{url}: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    """Why it failed, without the list of all that was tried (HDFS without Java names a hundred places)."""
+    return reason(error).split("\n")[0]
 
 
 def need(library: str) -> Any:

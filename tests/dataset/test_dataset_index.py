@@ -203,3 +203,29 @@ def test_a_data_set_that_was_moved_is_read_all_the_same(rotated, tmp_path, capsy
     indexed(capsys, *rotated, "-o", tmp_path / "d")
     shutil.move(tmp_path / "d", tmp_path / "elsewhere")
     assert ask("report", "--json", tmp_path / "elsewhere") == ask("report", "--json", *rotated)
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "said"),
+    [
+        (
+            "hdfs://h/d",
+            OSError("Unable to load libjvm\nno such file\nno such file"),
+            "hdfs://h/d: unable to load libjvm",
+        ),
+        ("gs://b/d", ImportError("Please install gcsfs"), "gs://b/d: please install gcsfs"),
+        ("s3://b/d", ImportError("Install s3fs"), "s3://b/d: install s3fs (pip install 'handshake-analyzer[scale]')"),
+    ],
+    ids=["hdfs", "gs", "s3"],
+)
+def test_storage_that_cannot_be_opened_is_one_line(
+    url: str, error: Exception, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fsspec
+
+    def fail(_: str) -> None:
+        raise error
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", fail)
+    assert main(["report", url]) == 1
+    assert capsys.readouterr().err == f"handshake: {said}\n"
