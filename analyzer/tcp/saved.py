@@ -123,22 +123,28 @@ def _flow(tracker: Tracker, flow: Any, objects: dict[str, int]) -> list[Any]:
     return fields
 
 
-def _checked(numbers: Iterable[Any]) -> None:
+def _check(numbers: list[Any]) -> None:
     """Raise ValueError where one is no whole number, or one that no field holds."""
-    for number in numbers:
-        if type(number) is not int or not -_FURTHEST < number < _FURTHEST:
-            raise ValueError("a field that is no number")
+    if set(map(type, numbers)) - {int} or (numbers and not -_FURTHEST < min(numbers) <= max(numbers) < _FURTHEST):
+        raise ValueError("a field that is no number")
 
 
 def _flow_of(tracker: Tracker, fields: list[Any], objects: dict[str, int]) -> Any:
-    places = objects.values()
-    _checked(number for place, number in enumerate(fields) if place not in places)
+    at = 0
+    numbers: list[Any] = []
+    for place in objects.values():
+        numbers += fields[at:place]
+        at = place + 1
+    _check(numbers + fields[at:])
     for name in _MADE_ANEW:
         fields[objects[name]] = None
     for name in ("a", "b"):
         end = fields[objects[name]]
-        _checked(each for each in end if each is not None and not isinstance(each, list))
-        _checked(number for holes in end if isinstance(holes, list) for number in holes)
+        others = [value for value in end if value.__class__ is not int]
+        if len(others) != 1:
+            raise ValueError("an end with more than its holes beside numbers")
+        _check([value for value in end if value.__class__ is int])
+        _check(others[0] or [])
         fields[objects[name]] = tracker.end_of(end)
     for name in ("foreign", "late"):
         numbers = fields[objects[name]]
