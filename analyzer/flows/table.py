@@ -66,7 +66,7 @@ class FlowTable:
         self._deferring: set[ListenerKey] | None = None
         self._answers: dict[ListenerKey, list[int]] | None = None
         self._ignoring: set[ListenerKey] | None = None
-        self._finals: dict[int, ListenerKey] = {}
+        self._finals: dict[int, tuple[int, int, int, int]] = {}
 
     def __len__(self) -> int:
         return self.facts.count
@@ -264,7 +264,7 @@ class FlowTable:
                 bits &= ~acked
         return bits
 
-    def final(self, row: int) -> ListenerKey:
+    def final(self, row: int) -> tuple[int, int, int, int]:
         """States and bases of originator and responder at the end of the capture, timers applied."""
         known = self._finals.get(row)
         if known is None:
