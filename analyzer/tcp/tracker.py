@@ -1572,6 +1572,8 @@ class Tracker:
             sender.syn_acked = 1
             sender.syn_acked_ns = g.ts
             flow.bits |= _B_COMPLETE
+        if sender.reset and sender.state == _CLOSED and seq_lt((g.seq + 1 + g.payload) & _M32, sender.snd_nxt):
+            return  # delayed on the path: it had sent more before it was reset
         self._event(flow, sender, receiver, _EV_SYN_ACK, g)
 
     @cython.cfunc
