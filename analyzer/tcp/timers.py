@@ -110,7 +110,9 @@ class Timers(NamedTuple):
         if state == states.SYN_SENT:
             linear = self.syn_linear_timeouts if self._is_linear(repeats, interval_ns) else 0
             known = repeats > 1 or self.syn_linear_timeouts == 0
-            return known and repeats >= self.syn_retries + linear
+            # Linux's tcp_write_timeout() counts SYNs, and time: as much as the retries take where each wait doubles.
+            over = _syn_schedule(repeats + 1, linear) >= (2 << self.syn_retries) - 1
+            return known and (over or repeats >= self.syn_retries + linear)
         if state == states.SYN_RECEIVED:
             return repeats >= self.synack_retries
         # Linux counts time here, not FINs: as much as so many retries take that begin at 200 ms and double. The first
@@ -118,3 +120,8 @@ class Timers(NamedTuple):
         patience = ((2 << min(self.orphan_retries, LINEAR_BACKOFF_AFTER)) - 1) * LEAST_RTO_NS
         patience += max(self.orphan_retries - LINEAR_BACKOFF_AFTER, 0) * LONGEST_NS
         return 4 * interval_ns * (100 + ROUNDING_PERCENT) // 100 >= patience
+
+
+def _syn_schedule(number: int, linear: int) -> int:
+    """When the timer of a SYN fires the `number`-th time, in first waits: 1-3-7-15, with four linear 1-2-3-4-5-7-11."""
+    return number if number <= linear + 1 else linear - 1 + (2 << (number - linear - 1))

@@ -29,14 +29,17 @@ def end_s(state: int, sent_s: list[float], timers: Timers) -> float:
         ([0, 1, 3, 7, 15, 31, 63], Timers(), 127),
         ([0, 1, 3, 7, 15, 31, 63], Timers(syn_linear_timeouts=0), 127),
         ([0, 1, 3, 7], Timers(syn_retries=3), 15),
-        ([0, 1, 2, 3, 4, 5, 7], Timers(syn_retries=2), 11),
+        ([0, 1, 2, 3, 4, 5], Timers(syn_retries=2), 7),  # 7 s are over, as 1-3-7 would take: the kernel laboratory
+        ([0, 1, 2], Timers(syn_retries=1), 3),
+        ([0, 1, 2, 3, 4, 5, 7, 11], Timers(syn_retries=3), 19),
+        ([0, 1, 2, 3, 4, 5, 7], Timers(syn_retries=2), 11),  # one more than the options say
         ([0, 1, 2, 3], Timers(syn_retries=1, syn_linear_timeouts=2), 5),
         ([0, 1], Timers(syn_retries=1, syn_linear_timeouts=0), 3),
     ],
     ids=str,
 )
 def test_syn_sent_gives_up_after_its_last_wait(sent: list[float], timers: Timers, due: float) -> None:
-    """tcp_syn_retries + tcp_syn_linear_timeouts repeats, then one more wait."""
+    """tcp_syn_retries + tcp_syn_linear_timeouts repeats, or the time that the retries alone take; then one wait."""
     assert end_s(states.SYN_SENT, sent, timers) == pytest.approx(due + WHEEL[due - sent[-1]])
 
 
