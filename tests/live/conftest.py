@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from conftest import lacking
 from live import wire as wires
 
 
 @pytest.fixture(scope="session")
 def wire() -> Iterator[wires.Wire]:
     """Two hosts and the cables between them; skips where namespaces cannot be made."""
+    if "laboratory" in lacking():
+        pytest.skip("without the laboratory: HANDSHAKE_WITHOUT")
     reason = wires.why_not()
     if reason is not None:
         pytest.skip(reason)
