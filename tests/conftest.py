@@ -22,7 +22,7 @@ from analyzer.cli import HOT_MODULES
 MAY_LACK = {
     "compiler": r"compile[rd]",
     "shared": r"\bshared\b|empty parameter set",
-    "laboratory": r"\blaboratory\b",  # namespaces and real sockets: minutes, and no other code than compiled
+    "repetition": r"once is enough",  # of what takes long, and does not hang on how the hot path runs
 }
 
 
@@ -70,6 +70,7 @@ def compiled_and_pure() -> tuple[Implementation, Implementation]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Chromium, to open pages in."""
+    only_once()
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if CHROMIUM is None:
         pytest.skip("chromium is not installed")
@@ -89,6 +90,12 @@ def require_compiled() -> None:
 def lacking() -> list[str]:
     """What this run goes without, as its caller says."""
     return os.environ.get("HANDSHAKE_WITHOUT", "").replace(",", " ").split()
+
+
+def only_once() -> None:
+    """Skip in the second of two passes over the tests, if this is it."""
+    if "repetition" in lacking():
+        pytest.skip("once is enough: HANDSHAKE_WITHOUT names repetition")
 
 
 def excused(reason: str) -> bool:

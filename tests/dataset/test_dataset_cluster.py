@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import tiny_pcap
+from conftest import only_once
 from dataset.conftest import QUESTIONS
 
 from analyzer.cli import main
@@ -27,6 +28,7 @@ Index = Callable[..., Path]
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
+    only_once()
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=logging.CRITICAL
     ) as made:

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import only_once
 from fuzz import mutation, targets
 from fuzz.targets import TARGETS
 from pcaps_cases import PCAPS
@@ -49,6 +50,7 @@ def test_captures_changed_at_random_pass(target: str) -> None:
 
 @pytest.mark.parametrize("target", sorted(path.name for path in CORPUS.iterdir()))
 def test_guided_search_finds_nothing(target: str, tmp_path: Path) -> None:
+    only_once()
     if importlib.util.find_spec("atheris") is None:
         pytest.skip("atheris is not installed (it has wheels for Linux only): pip install atheris")
     words = [str(tmp_path), str(CORPUS / target), f"-max_total_time={GUIDED_S}", f"-seed={SEED}"]

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import lacking
+from conftest import only_once
 from kernel import run
 from kernel.score import Lab
 from lab import LabError, need_root_and_tools
@@ -18,8 +18,7 @@ FOLDER = "HANDSHAKE_KERNEL_LAB"
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     """All cases, played at once between network namespaces."""
-    if "laboratory" in lacking():
-        pytest.skip("without the laboratory: HANDSHAKE_WITHOUT")
+    only_once()
     kept = os.environ.get(FOLDER)
     folder = Path(kept) if kept else tmp_path_factory.mktemp("kernel")
     folder.mkdir(parents=True, exist_ok=True)
