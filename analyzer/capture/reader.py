@@ -7,7 +7,6 @@ Knows nothing about other files of the same capture.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from analyzer.capture.compression import MAX_LAYERS, ByteSource, Decompressed, compression_of
 from analyzer.capture.formats import (
@@ -23,9 +22,6 @@ from analyzer.capture.framing import Framer, PcapFramer, PcapngFramer
 from analyzer.capture.health import FileHealth
 from analyzer.capture.sources import OpenFiles, Source, raw
 from analyzer.errors import MissingReaderError, NotACaptureError
-
-if TYPE_CHECKING:
-    from analyzer.capture.ahead import Ahead
 
 CHUNK_BYTES = 1 << 18  # with its columns it stays in a core's L2 cache
 LEAST_CHUNK_BYTES = 1 << 14  # where so many files are open that full chunks would add up
@@ -65,7 +61,6 @@ class FileReader:
         self._advance = advance
         self._raw = raw(source, pool)
         self._layers: list[Decompressed] = []
-        self._ahead: Ahead | None = None
         try:
             self._bytes, head = self._unwrap()
             self._framer, self._start = self._recognize(head)
@@ -92,10 +87,6 @@ class FileReader:
             except MissingReaderError as error:
                 raise MissingReaderError(f"{self.source.name}: {error}") from None
         self.health.compression = " in ".join(layer.kind for layer in reversed(self._layers))
-        if self._layers and self.source.path is not None:
-            from analyzer.capture.ahead import Ahead
-
-            stream = self._ahead = Ahead(stream)
         return _Rewound(head, stream), head
 
     def _recognize(self, head: bytes) -> tuple[Framer, int]:
@@ -121,8 +112,6 @@ class FileReader:
         """Close what was opened here; what has been seen by now is in `health`."""
         if not self._closed:
             self._closed = True
-            if self._ahead is not None:
-                self._ahead.close()
             self._fill_health()
             self._raw.close()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from _thread import RLock  # threading's, without the time that importing threading takes
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any, BinaryIO, NamedTuple
@@ -107,13 +106,9 @@ def reason(error: Exception) -> str:
 
 
 class OpenFiles:
-    """Keeps at most `MAX_OPEN_FILES` descriptors open, closing the one unused for longest.
-
-    Files are read in threads of their own, too (`ahead`): `lock` is held while a descriptor is in use.
-    """
+    """Keeps at most `MAX_OPEN_FILES` descriptors open, closing the one unused for longest."""
 
     def __init__(self) -> None:
-        self.lock = RLock()
         self._open: OrderedDict[int, RawFile] = OrderedDict()
 
     def use(self, file: RawFile) -> None:
@@ -138,12 +133,11 @@ class RawFile:
 
     def read(self, size: int) -> bytes:
         try:
-            with self._pool.lock:
-                if self._file is None:
-                    self._file = open(self._path, "rb", buffering=0)  # noqa: SIM115
-                    self._file.seek(self.taken)
-                self._pool.use(self)
-                data = self._file.read(size)
+            if self._file is None:
+                self._file = open(self._path, "rb", buffering=0)  # noqa: SIM115
+                self._file.seek(self.taken)
+            self._pool.use(self)
+            data = self._file.read(size)
         except OSError as error:
             raise CaptureError(f"{self._path}: {reason(error)}") from None
         self.taken += len(data)
@@ -156,9 +150,8 @@ class RawFile:
             self._file = None
 
     def close(self) -> None:
-        with self._pool.lock:
-            self.park()
-            self._pool.drop(self)
+        self.park()
+        self._pool.drop(self)
 
 
 class RawStream:
