@@ -412,3 +412,10 @@ def test_packet_numbers_are_mergecaps(tmp_path):
     out = tmp_path / "merged"
     subprocess.run(["mergecap", "-w", out, *sorted(tmp_path.glob("*.pcap"))], check=True, capture_output=True)
     assert mine == tags(open_capture([out]))
+
+
+@pytest.mark.parametrize("seam", [1, 17, 1000, 5000])
+def test_a_record_across_two_chunks_is_whole_however_little_is_joined(seam, monkeypatch):
+    """1,416 bytes a record: joined with less than its rest, with its rest, and with more than one record."""
+    monkeypatch.setattr("analyzer.capture.reader.SEAM_BYTES", seam)
+    assert tags(open_capture([io.BytesIO(pcap(*range(1500), size=1400))])) == [(0, number) for number in range(1500)]
