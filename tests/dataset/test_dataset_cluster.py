@@ -58,51 +58,63 @@ def test_an_index_made_on_the_cluster_is_that_of_one_process(
     assert ask("report", "--json", dataset) == ask("report", "--json", *rotated)
 
 
-def slowly(seconds: float) -> Callable[[], None]:
-    """For a worker: make every shard take its time, so that a kill finds it at work."""
+def held_at_work(mark: Path, shards: int) -> Callable[[], None]:
+    """For the workers: the first with its shard number `shards` writes its process id to `mark`, and waits."""
+    place = str(mark)
 
     def patch() -> None:  # nested, so that it is sent as it is: workers do not know the tests
+        import os
         import time
 
         from analyzer.dataset import cluster
 
         quick = cluster.track
+        calls = 0
 
-        def slow(*words: Any, **named: Any) -> Any:
-            time.sleep(seconds)
+        def held(*words: Any, **named: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls >= shards:
+                own = f"{place}.{os.getpid()}"
+                with open(own, "w") as file:
+                    file.write(str(os.getpid()))
+                try:
+                    os.link(own, place)
+                except FileExistsError:  # the other one waits
+                    pass
+                else:
+                    time.sleep(60)
             return quick(*words, **named)
 
-        cluster.track = slow
+        cluster.track = held
 
     return patch
 
 
-def kill_one_at_work(client: Any) -> int:
-    """SIGKILL for a worker that is tracking, when some shards are done; its process id."""
-    pids = client.run(os.getpid)
+def wait_for(mark: Path) -> int:
+    """The process id of the worker that waits."""
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        busy = [worker for worker, tasks in client.processing().items() if any("track_shard" in key for key in tasks)]
-        if len(busy) == 2 and sum(map(len, client.has_what().values())) > 2:
-            break
-        time.sleep(0.05)
-    else:
-        pytest.fail("the workers never got to work")
-    os.kill(pids[busy[0]], signal.SIGKILL)
-    return int(pids[busy[0]])
+    while not mark.exists():
+        if time.monotonic() > deadline:
+            pytest.fail("the workers never got to work")
+        time.sleep(0.02)
+    return int(mark.read_text())
 
 
-def test_a_worker_killed_at_work_changes_nothing(cluster: Any, rotated: list[Path], ask: Ask, index: Index) -> None:
+def test_a_worker_killed_at_work_changes_nothing(
+    cluster: Any, rotated: list[Path], tmp_path: Path, ask: Ask, index: Index
+) -> None:
     dataset = index(rotated)
     expected = ask("report", "--json", *rotated)
     said: list[str] = []
     with distributed.Client(cluster, set_as_default=False) as client:
-        client.run(slowly(0.4))
+        client.run(held_at_work(tmp_path / "held", 3))
         at_work = threading.Thread(
             target=lambda: said.append(ask("report", "--json", dataset, "--scheduler", cluster.scheduler_address))
         )
         at_work.start()
-        victim = kill_one_at_work(client)
+        victim = wait_for(tmp_path / "held")
+        os.kill(victim, signal.SIGKILL)
         at_work.join(timeout=120)
         client.wait_for_workers(2, timeout=60)
         assert victim not in client.run(os.getpid).values()
@@ -110,7 +122,7 @@ def test_a_worker_killed_at_work_changes_nothing(cluster: Any, rotated: list[Pat
 
 
 def test_a_scheduler_that_goes_away_is_an_error_of_one_line(
-    rotated: list[Path], index: Index, capsys: pytest.CaptureFixture[str]
+    rotated: list[Path], tmp_path: Path, index: Index, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset = index(rotated)
     capsys.readouterr()
@@ -120,12 +132,10 @@ def test_a_scheduler_that_goes_away_is_an_error_of_one_line(
     ) as made:
         words = ["report", str(dataset), "--scheduler", made.scheduler_address]
         with distributed.Client(made, set_as_default=False) as client:
-            client.run(slowly(0.5))
+            client.run(held_at_work(tmp_path / "held", 1))
             at_work = threading.Thread(target=lambda: said.append(main(words)))
             at_work.start()
-            deadline = time.monotonic() + 60
-            while time.monotonic() < deadline and not any(client.processing().values()):
-                time.sleep(0.05)
+            wait_for(tmp_path / "held")
     at_work.join(timeout=60)
     assert said == [1]
     assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("handshake:")] == [
@@ -203,10 +213,11 @@ def test_a_worker_killed_at_work_changes_nothing_in_the_table(
     said: list[Any] = []
     words = ("--scheduler", cluster.scheduler_address)
     with distributed.Client(cluster, set_as_default=False) as client:
-        client.run(slowly(0.4))
+        client.run(held_at_work(tmp_path / "held", 3))
         at_work = threading.Thread(target=lambda: said.append(one_table([dataset], tmp_path / "table", *words)))
         at_work.start()
-        victim = kill_one_at_work(client)
+        victim = wait_for(tmp_path / "held")
+        os.kill(victim, signal.SIGKILL)
         at_work.join(timeout=120)
         client.wait_for_workers(2, timeout=60)
         assert victim not in client.run(os.getpid).values()
