@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 #: segments a batch: enough to make the cost of a batch vanish, small enough to stay in the second-level cache
 BATCH_SEGMENTS = 4096
 
+#: of `Options.jobs`: as many processes as the captures deserve
+AUTOMATIC = 0
+
 Source = str | os.PathLike[str] | BinaryIO
 
 
@@ -34,7 +37,7 @@ class Options(NamedTuple):
     by_tunnel: bool = False
     keep_transitions: bool = False
     max_flows: int | None = None
-    jobs: int = 1  # processes; changes nothing of what is found
+    jobs: int = 1  # processes, or AUTOMATIC; changes nothing of what is found
 
 
 class Result(NamedTuple):
@@ -65,13 +68,16 @@ def run(
         from analyzer.dataset.tracking import run as run_data_set
 
         return run_data_set(data_set, options, progress)
-    if options.jobs > 1:
-        from analyzer.jobs import together
+    apart = False
+    if options.jobs != 1:
+        from analyzer.jobs import processors, together, useful
 
-        found = together(sources, options, options.jobs, progress)
+        apart = options.jobs == AUTOMATIC and processors() > 1
+        jobs = useful(sources) if options.jobs == AUTOMATIC else options.jobs
+        found = together(sources, options, jobs, progress)
         if found is not None:
             return found
-    return run_part(sources, options, progress=progress)[0]
+    return run_part(sources, options, progress=progress, apart=apart)[0]
 
 
 def run_part(
@@ -82,10 +88,11 @@ def run_part(
     parts: int = 1,
     progress: Callable[[int, int | None], None] | None = None,
     watch: Callable[[int], None] | None = None,
+    apart: bool = False,
 ) -> tuple[Result, Sequence[int]]:
     """The shards of `part` of `parts` (see `jobs`), and the packets at which streams that are no flows were counted.
 
-    `watch` is told before each batch how many flows may be held after it.
+    `watch` is told before each batch how many flows may be held after it. `apart`: see `open_capture`.
     """
     bounds: dict[str, Any] = {} if options.max_flows is None else {"max_flows": options.max_flows}
     decoder = Decoder(by_vlan=options.by_vlan, by_tunnel=options.by_tunnel, part=part, parts=parts)
@@ -95,7 +102,7 @@ def run_part(
     collecting = gc.isenabled()
     gc.disable()
     try:
-        with open_capture(sources, progress=progress) as capture:
+        with open_capture(sources, progress=progress, apart=apart) as capture:
             for frames in capture:
                 done = 0
                 if watch is not None:

@@ -8,7 +8,6 @@ without `fork`), one process does it.
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn
@@ -25,6 +24,10 @@ Progress = Callable[[int, int | None], None]
 
 #: a shard is not divided
 MAX_JOBS = SHARDS
+#: processes of their own accord: each reads and walks the whole capture, a fourth part of the work of one
+MAX_AUTOMATIC = 4
+#: below that, a capture is done about as soon as another process has begun
+LEAST_BYTES = 64 << 20
 
 
 class TooManyFlowsError(Exception):
@@ -36,6 +39,36 @@ class Part(NamedTuple):
 
     result: Result
     streams: Sequence[int]
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def useful(sources: Sequence[Source]) -> int:
+    """How many processes make these captures quicker: several for large files, which each can read for itself.
+
+    One where they are compressed: each process would undo that, which takes longer than tracking.
+    """
+    most = min(processors(), MAX_AUTOMATIC)
+    if most < 2 or not _can_be_read_again(sources):
+        return 1
+    from analyzer.capture.compression import LONGEST_MAGIC, compression_of
+    from analyzer.capture.sources import expand
+    from analyzer.errors import CaptureError
+
+    size = 0
+    try:
+        for source in expand(list(sources)):
+            size += source.size or 0
+            if source.path is not None and size:
+                with open(source.path, "rb") as file:
+                    if compression_of(file.read(LONGEST_MAGIC)) is not None:
+                        return 1
+    except (OSError, CaptureError):  # whoever reads it says so
+        return 1
+    return most if size >= LEAST_BYTES else 1
 
 
 def together(sources: Sequence[Source], options: Options, jobs: int, progress: Progress | None = None) -> Result | None:
@@ -129,6 +162,8 @@ class _Worker:
 
     def found(self) -> Part | None:
         """Its result, None where it met too many flows. Raises what it raised."""
+        import pickle
+
         try:
             sent: Any = pickle.load(self._pipe)
         except (EOFError, pickle.UnpicklingError):
@@ -153,9 +188,10 @@ class _Worker:
 
 def _work(sources: Sequence[Source], options: Options, part: int, parts: int, room: int, writing: int) -> NoReturn:
     """The life of a worker. It prints nothing and never returns into the command that it was forked from."""
+    import pickle
+
     try:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
+        end_by_signals()
         with os.fdopen(writing, "wb") as pipe:
             sent: Any
             try:
@@ -171,3 +207,9 @@ def _work(sources: Sequence[Source], options: Options, part: int, parts: int, ro
             pickle.dump(sent, pipe, protocol=5)
     finally:
         os._exit(0)
+
+
+def end_by_signals() -> None:
+    """In a forked process: a signal that asks the command to end ends it at once."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)

@@ -15,7 +15,7 @@ ROWS = (
     {"capture", "wire"},
     {"tcp", "flows"},  # one row: the facts are what they meet in
     {"against", "bulk", "dataframes", "expression", "findings", "listeners", "selection", "sockets"},
-    {"analysis", "charts", "continuing", "dataset", "engine", "flow", "jobs"}
+    {"analysis", "aside", "charts", "continuing", "dataset", "engine", "flow", "jobs"}
     | {"ladder", "pictures", "report", "rereading"},
     {"live"},
     {"cli"},

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import lzma
 import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -11,7 +17,10 @@ import tiny_pcap
 from pcaps_cases import PCAPS
 
 from analyzer import jobs
+from analyzer.aside import aside
+from analyzer.capture import apart, open_capture, reader
 from analyzer.cli import main
+from analyzer.report import document
 
 CAPTURES = sorted(str(path) for path in PCAPS.glob("*/*.pcap*"))
 
@@ -24,7 +33,7 @@ def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 @pytest.mark.parametrize("capture", CAPTURES, ids=os.path.basename)
 def test_three_processes_print_what_one_prints(capture: str, capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["flows", "--json"], ["report", "--json"], ["states", "--json"]):
-        assert printed(capsys, *words, capture, "--jobs", "3") == printed(capsys, *words, capture)
+        assert printed(capsys, *words, capture, "--jobs", "3") == printed(capsys, *words, capture, "--jobs", "1")
 
 
 def test_scopes_have_the_same_names_in_all_processes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,3 +70,142 @@ def test_no_process_is_left_behind_when_the_capture_cannot_be_read(tmp_path, cap
     before = set(psutil.Process().children())  # of other tests
     assert main(["report", str(path), "--jobs", "4"]) == 1
     assert set(psutil.Process().children()) <= before
+
+
+@pytest.fixture
+def large(tmp_path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A capture that counts as a large one, on a machine with two processors."""
+    monkeypatch.setattr(jobs, "LEAST_BYTES", 1000)
+    monkeypatch.setattr(jobs, "processors", lambda: 2)
+    return tiny_pcap.write(tmp_path / "large.pcap", *tiny_pcap.half_open(start=0, port=40_000))
+
+
+def test_large_captures_are_shared_out_and_small_ones_are_not(
+    large: str, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "LEAST_BYTES", os.path.getsize(large))
+    assert jobs.useful([large]) == 2
+    monkeypatch.setattr(jobs, "LEAST_BYTES", os.path.getsize(large) + 1)
+    assert jobs.useful([large]) == 1
+    assert jobs.useful([large, large]) == 2  # together they are large
+
+
+def test_one_processor_and_what_can_be_read_once_are_not_shared_out(large: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(jobs, "LEAST_BYTES", 0)
+    assert jobs.useful([large]) == 2
+    assert jobs.useful(["-"]) == 1
+    assert jobs.useful([large + ".missing"]) == 1
+    monkeypatch.setattr(jobs, "processors", lambda: 1)
+    assert jobs.useful([large]) == 1
+
+
+def test_no_more_processes_than_pay_of_their_own_accord(large: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "LEAST_BYTES", 0)
+    monkeypatch.setattr(jobs, "processors", lambda: 64)
+    assert jobs.useful([large]) == jobs.MAX_AUTOMATIC
+
+
+def test_compressed_captures_are_not_undone_by_each_of_several_processes(
+    large: str, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "LEAST_BYTES", 0)
+    squeezed = tmp_path / "large.pcap.gz"
+    squeezed.write_bytes(gzip.compress(Path(large).read_bytes()))
+    assert jobs.useful([str(squeezed)]) == 1
+
+
+# --- compression undone by another process ---------------------------------------------------------------------------
+
+
+def frames_of(path: Path, *, apart: bool) -> tuple[list[bytes], dict[str, Any], list[str]]:
+    with open_capture([str(path)], apart=apart) as capture:
+        frames = [
+            bytes(batch.data[batch.offset[at] : batch.offset[at] + batch.caplen[at]])
+            for batch in capture
+            for at in range(batch.count)
+        ]
+    return frames, capture.health.files[0].as_dict(), capture.health.notes
+
+
+SQUEEZERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "xz in gzip": lambda data: gzip.compress(lzma.compress(data)),
+    "two gzip members": lambda data: gzip.compress(data[:70_000]) + gzip.compress(data[70_000:]),
+    "cut gzip": lambda data: gzip.compress(data)[:-5_000],
+    "damaged gzip": lambda data: (gz := gzip.compress(data))[: len(gz) // 2] + b"\xff" * 99 + gz[len(gz) // 2 + 99 :],
+    "a signature behind": lambda data: gzip.compress(data) + b"a signature",
+    "damaged capture": lambda data: gzip.compress(data[:300_000] + b"\xff" * 100_000 + data[300_000:]),
+}
+
+
+@pytest.mark.parametrize("squeeze", SQUEEZERS.values(), ids=SQUEEZERS.keys())
+def test_another_process_reads_what_this_one_reads(
+    squeeze: Callable[[bytes], bytes], tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "LEAST_APART_BYTES", 0)
+    flows = [frame for port in range(2_000) for frame in tiny_pcap.half_open(start=port, port=40_000 + port)]
+    plain = Path(tiny_pcap.write(tmp_path / "plain.pcap", *sorted(flows))).read_bytes()
+    path = tmp_path / "squeezed"
+    path.write_bytes(squeeze(plain))
+    before = set(psutil.Process().children())
+    together = frames_of(path, apart=True)
+    assert together == frames_of(path, apart=False)
+    assert together[0]
+    assert set(psutil.Process().children()) <= before
+
+
+def test_a_process_that_stops_decompressing_is_an_error_of_one_line(
+    tmp_path, monkeypatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reader, "LEAST_APART_BYTES", 0)
+    monkeypatch.setattr(jobs, "processors", lambda: 2)
+    monkeypatch.setattr(apart, "_work", lambda *_: os._exit(1))
+    path = tmp_path / "a.pcap.gz"
+    path.write_bytes(gzip.compress(Path(CAPTURES[0]).read_bytes()))
+    assert main(["report", str(path)]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "handshake: the process that decompresses ended early; --jobs 1 goes without it"
+    ]
+
+
+# --- text made by another process ------------------------------------------------------------------------------------
+
+
+def test_text_made_aside_is_that_made_here() -> None:
+    pieces = ["a\n", "\x00é\u2028\ud7ff\r\n", "x" * 1_000_000]
+    with aside(lambda: iter(pieces), worth_it=True) as made:
+        assert "".join(made()) == "".join(pieces)
+
+
+def test_what_fails_aside_is_made_here() -> None:
+    mine = os.getpid()
+
+    def make() -> list[str]:
+        if os.getpid() != mine:
+            os._exit(3)
+        return ["made", " here"]
+
+    with aside(make, worth_it=True) as made:
+        assert "".join(made()) == "made here"
+
+
+def test_no_process_is_left_behind_by_a_text_that_nobody_wants() -> None:
+    before = set(psutil.Process().children())
+    with pytest.raises(KeyboardInterrupt), aside(lambda: iter(lambda: "without end", ""), worth_it=True):
+        raise KeyboardInterrupt
+    assert set(psutil.Process().children()) <= before
+
+
+def test_long_lists_are_written_aside_and_read_the_same(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+    alone = printed(capsys, "report", "--json", "--jobs", "1", *CAPTURES)
+    monkeypatch.setattr(document, "WORTH_A_PROCESS", 1)
+    monkeypatch.setattr(document, "aside", partial(noted, calls := []))
+    assert printed(capsys, "report", "--json", *CAPTURES) == alone
+    assert calls == [True]
+    assert printed(capsys, "report", "--json", "--jobs", "1", *CAPTURES) == alone
+    assert calls == [True, False]
+
+
+def noted(calls: list[bool], make: Any, *, worth_it: bool) -> Any:
+    calls.append(worth_it)
+    return aside(make, worth_it=worth_it)

@@ -43,7 +43,10 @@ ENDING = {
 }
 
 #: the modules that are compiled where a compiler was at hand
-HOT_MODULES = ("analyzer.capture.blocks", "analyzer.capture.framing", "analyzer.wire.decode", "analyzer.tcp.tracker")
+HOT_MODULES = (
+    *("analyzer.capture.blocks", "analyzer.capture.framing", "analyzer.wire.decode", "analyzer.tcp.tracker"),
+    "analyzer.findings.counting",
+)
 
 
 class EndedError(BaseException):

@@ -138,9 +138,9 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs",
         type=count_argument,
-        default=1,
         metavar="N",
-        help="processes that share the work (default 1); for millions of packets; the answers are the same",
+        help="processes that share the work; the answers are the same (default: as many as there are processors, 4 at"
+        " most, for files of 64 MiB and more that are not compressed; else 1)",
     )
 
 
@@ -166,14 +166,14 @@ def add_output(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
 
 def options_of(args: argparse.Namespace, *, keep_transitions: bool = False) -> Options:
     """The engine's options in `args`."""
-    from analyzer.engine import Options
+    from analyzer.engine import AUTOMATIC, Options
 
     return Options(
         by_vlan=args.by_vlan,
         by_tunnel=args.by_tunnel,
         keep_transitions=keep_transitions,
         max_flows=args.max_flows,
-        jobs=getattr(args, "jobs", 1),
+        jobs=AUTOMATIC if (jobs := getattr(args, "jobs", 1)) is None else jobs,
     )
 
 

@@ -6,9 +6,11 @@ Owns names, types, words and how each value follows from the facts. Adding a col
 from __future__ import annotations
 
 import ipaddress
+from binascii import b2a_base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from operator import itemgetter
+from struct import Struct
 from typing import Any, NamedTuple
 
 from analyzer import segments as s
@@ -32,6 +34,7 @@ SYNACK_CAUSES = (
 #: Community ID of a flow (v1, seed 0): https://github.com/corelight/community-id-spec
 _COMMUNITY_SEED = b"\0\0"
 _TCP = b"\x06\x00"
+_PORTS = Struct(">HH").pack
 # What nearly every column reads; looked up once, because a list of a report can be as long as a flood.
 _BITS = INDEX["bits"]
 _O_HI, _O_LO, _O_PORT = INDEX["o_hi"], INDEX["o_lo"], INDEX["o_port"]
@@ -62,13 +65,16 @@ def address_bytes(high: int, low: int, ipv6: bool) -> bytes:
 
 def community_id(a: tuple[bytes, int], b: tuple[bytes, int]) -> str:
     """Community ID v1 of a TCP flow between two (address, port) pairs, in either order."""
-    import base64
-    import hashlib
+    low, high = (a, b) if a <= b else (b, a)
+    hashed = b"".join((_COMMUNITY_SEED, low[0], high[0], _TCP, _PORTS(low[1], high[1])))
+    return "1:" + b2a_base64(_sha1()(hashed, usedforsecurity=False).digest(), newline=False).decode("ascii")
 
-    low, high = sorted((a, b))
-    ports = low[1].to_bytes(2, "big") + high[1].to_bytes(2, "big")
-    digest = hashlib.sha1(_COMMUNITY_SEED + low[0] + high[0] + _TCP + ports, usedforsecurity=False).digest()
-    return "1:" + base64.b64encode(digest).decode("ascii")
+
+@cache
+def _sha1() -> Callable[..., Any]:
+    import hashlib  # OpenSSL comes with it: no concern of those who want other columns
+
+    return hashlib.sha1
 
 
 def originator(table: FlowTable, row: int) -> str:
@@ -94,7 +100,7 @@ def _community(table: FlowTable, row: int) -> str:
 
 def handshake(table: FlowTable, row: int) -> str:
     """The verdict on the handshake."""
-    return verdict.handshake(table.fact(row, "bits"))
+    return verdict.handshake(table.flat[table.base[row] + _BITS])
 
 
 def close(table: FlowTable, row: int) -> str:
@@ -522,6 +528,17 @@ def record(table: FlowTable, row: int, names: Iterable[str] = NAMES) -> dict[str
 
 def records(table: FlowTable, rows: Iterable[int], names: Sequence[str] = NAMES) -> Iterator[dict[str, Any]]:
     """What `record` gives for each of many flows, sooner: what is alike in many of them is worked out once."""
+    for values in rendered(table, rows, names, lambda value: value):
+        yield dict(zip(names, values, strict=True))
+
+
+def rendered(
+    table: FlowTable, rows: Iterable[int], names: Sequence[str], render: Callable[[Any], Any]
+) -> Iterator[tuple[Any, ...]]:
+    """The values of many flows as `render` gives them, but for raw facts, which stay the numbers that they are.
+
+    What is alike in many flows is worked out, and rendered, once.
+    """
     columns = [BY_NAME[name] for name in names]
     raw = [column for column in columns if column.fact is not None]
     groups: dict[tuple[str, ...], list[Column]] = {}
@@ -532,6 +549,9 @@ def records(table: FlowTable, rows: Iterable[int], names: Sequence[str] = NAMES)
     made = [column.name for column in (*raw, *(one for group in groups.values() for one in group), *single)]
     in_order = _picker([made.index(name) for name in names])
     raw_values = _picker([INDEX[str(column.fact)] for column in raw])
+    # First by all those facts together, which few of a capture's flows differ in, then by those of each group.
+    alike = _picker(sorted({INDEX[name] for facts in groups for name in facts}))
+    known_alike: dict[Any, list[Any]] = {}
     kinds: list[tuple[Callable[[Any], Any], list[Get], dict[Any, list[Any]]]] = [
         (itemgetter(*(INDEX[name] for name in facts)), [column.get for column in group], {})
         for facts, group in groups.items()
@@ -541,17 +561,26 @@ def records(table: FlowTable, rows: Iterable[int], names: Sequence[str] = NAMES)
     for row in rows:
         start = base[row]
         flow = flat[start : start + WIDTH]
-        values: list[Any] = [*raw_values(flow)]
-        for kind_of, group_getters, known in kinds:
-            kind = kind_of(flow)
-            told = known.get(kind)
-            if told is None:
-                if len(known) == MAX_KINDS:
-                    known.clear()
-                told = known[kind] = [get(table, row) for get in group_getters]
-            values += told
-        values += [get(table, row) for get in getters]
-        yield dict(zip(names, in_order(values), strict=True))
+        together = alike(flow)
+        told = known_alike.get(together)
+        if told is None:
+            told = []
+            for kind_of, group_getters, known in kinds:
+                kind = kind_of(flow)
+                some = known.get(kind)
+                if some is None:
+                    some = [render(get(table, row)) for get in group_getters]
+                    _remember(known, kind, some)
+                told += some
+            _remember(known_alike, together, told)
+        yield in_order((*raw_values(flow), *told, *[render(get(table, row)) for get in getters]))
+
+
+def _remember(known: dict[Any, list[Any]], kind: Any, values: list[Any]) -> None:
+    """Keep what is known of a kind, of MAX_KINDS at most."""
+    if len(known) == MAX_KINDS:
+        known.clear()
+    known[kind] = values
 
 
 def _picker(positions: list[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:

@@ -6,21 +6,30 @@ Owns its shape, which programs rely on: `capture`, `summary`, `findings`, the th
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
+from analyzer.aside import aside
 from analyzer.flows.columns import records
 from analyzer.flows.table import FlowTable
 from analyzer.listeners import listeners
 from analyzer.report import why
+from analyzer.report.jsontext import objects
 
 if TYPE_CHECKING:
     from analyzer.analysis import Analysis
 
 #: listeners in a document: a scan of one host makes 65,535 of them
 LISTENERS = 1000
+#: list entries that take longer than to start a process
+WORTH_A_PROCESS = 2000
 
-Reason = Callable[[FlowTable, int, why.Weakness], str]
+
+class Reason(Protocol):
+    """Why a flow is in a list, in words."""
+
+    def __call__(self, table: FlowTable, row: int, weak: why.Weakness) -> str: ...
 
 
 def document(analysis: Analysis, listed: int | None = None) -> dict[str, Any]:
@@ -34,17 +43,28 @@ def document(analysis: Analysis, listed: int | None = None) -> dict[str, Any]:
 
 def write(out: TextIO, analysis: Analysis) -> None:
     """The document as JSON, a list entry at a time: a flood's lists are longer than memory likes."""
-    out.write("{\n")
-    for name, value in _head(analysis).items():
-        out.write(f" {json.dumps(name)}: {json.dumps(value, indent=1)},\n")
-    for name, rows, reason in _lists(analysis):
-        out.write(f" {json.dumps(name)}: [")
-        for number, entry in enumerate(_entries(analysis, rows, reason)):
-            out.write(",\n  " if number else "\n  ")
-            out.write(json.dumps(entry))
-        out.write("\n ]" if rows else "]")
-        out.write(",\n")
-    out.write(f' "listeners": {json.dumps(_listeners(analysis), indent=1)}\n}}\n')
+    lists = _lists(analysis)
+    many = sum(len(rows) for _, rows, _ in lists) >= WORTH_A_PROCESS and analysis.options.jobs != 1
+    with aside(lambda: _tables(analysis, lists), worth_it=many) as tables:
+        head = _head(analysis)
+        out.write("{\n")
+        for name, value in head.items():
+            out.write(f" {json.dumps(name)}: {json.dumps(value, indent=1)},\n")
+        for text in tables():
+            out.write(text)
+        out.write("}\n")
+
+
+def _tables(analysis: Analysis, lists: Iterable[tuple[str, Sequence[int], Reason]]) -> Iterator[str]:
+    table, weak = analysis.table, why.Weakness.of(analysis.capture)
+    for name, rows, reason in lists:
+        yield f" {json.dumps(name)}: ["
+        before = "\n  "
+        for entry in objects(table, rows, why=partial(reason, table, weak=weak)):
+            yield before + entry
+            before = ",\n  "
+        yield "\n ],\n" if rows else "],\n"
+    yield f' "listeners": {json.dumps(_listeners(analysis), indent=1)}\n'
 
 
 def summary(analysis: Analysis) -> dict[str, Any]:

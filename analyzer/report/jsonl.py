@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TextIO
 
-from analyzer.flows.columns import records
 from analyzer.flows.table import FlowTable
+from analyzer.report.jsontext import objects
 
 
 def write(out: TextIO, table: FlowTable, rows: Sequence[int], names: Sequence[str]) -> None:
     """Write the flows in `rows`."""
-    encode = json.JSONEncoder(ensure_ascii=True, separators=(", ", ": ")).encode
-    for flow in records(table, rows, names):
-        out.write(encode(flow) + "\n")
+    for flow in objects(table, rows, names):
+        out.write(flow + "\n")

@@ -5,6 +5,7 @@ Owns membership only; why a flow is in a list is told by `why`.
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -24,34 +25,35 @@ class Lists(NamedTuple):
 
 
 def make_lists(table: FlowTable, rows: Sequence[int]) -> Lists:
-    """Judge the flows in `rows`: those without a FIN by their bits, once for all alike (a flood has few kinds)."""
-    bits, o_fins, r_fins = table.raw("bits"), table.raw("o_fins"), table.raw("r_fins")
-    o_again, r_again = table.raw("o_synack_retransmissions"), table.raw("r_synack_retransmissions")
+    """Judge the flows in `rows`, once for all that are alike (a flood has few kinds)."""
+    close_facts = columns.BY_NAME["close"].facts
+
+    def chosen(*names: str) -> list[array[int]]:
+        whole = [table.raw(name) for name in names]
+        return whole if len(rows) == len(table) else [array("Q", [column[row] for row in rows]) for column in whole]
+
+    (bits,) = chosen("bits")
     handshakes: Counter[str] = Counter()
-    closes: Counter[str] = Counter()
     incomplete: set[int] = set()
-    for kind, count in Counter([bits[row] for row in rows]).items():
+    for kind, count in Counter(bits).items():
         word = verdict.handshake(kind)
         handshakes[word] += count
         if word in verdict.INCOMPLETE:
             incomplete.add(kind)
-    for kind, count in Counter([bits[row] for row in rows if not (o_fins[row] or r_fins[row])]).items():
-        closes[verdict.close(kind, 0, 0)] += count
-    half_closed = []
-    facts = [table.raw(name) for name in columns.BY_NAME["close"].facts]
-    known: dict[tuple[int, ...], str] = {}
-    for row in rows:
-        if not (o_fins[row] or r_fins[row]):
-            continue
-        alike = tuple([fact[row] for fact in facts])
-        word = known.get(alike) or known.setdefault(alike, columns.close(table, row))
-        closes[word] += 1
+    facts = chosen(*close_facts)
+    closes: Counter[str] = Counter()
+    half_closed = set()
+    examples = dict(zip(zip(*facts, strict=True), rows, strict=True))
+    for alike, count in Counter(zip(*facts, strict=True)).items():
+        word = columns.close(table, examples[alike])
+        closes[word] += count
         if word == "half_closed":
-            half_closed.append(row)
+            half_closed.add(alike)
+    again = chosen("o_synack_retransmissions", "r_synack_retransmissions")
     return Lists(
         {word: handshakes[word] for word in verdict.HANDSHAKES if word in handshakes},
         {word: closes[word] for word in verdict.CLOSES if word in closes},
-        [row for row in rows if bits[row] in incomplete],
-        half_closed,
-        [row for row in rows if o_again[row] or r_again[row]],
+        [row for row, kind in zip(rows, bits, strict=True) if kind in incomplete],
+        [row for row, alike in zip(rows, zip(*facts, strict=True), strict=True) if alike in half_closed],
+        [row for row, o_again, r_again in zip(rows, *again, strict=True) if o_again or r_again],
     )

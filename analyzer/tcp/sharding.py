@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SHARDS", "number_flows", "shard_of", "shards_of"]
 
+#: flows that are numbered without numpy
+FEW = 100_000
+
 _M64 = 0xFFFF_FFFF_FFFF_FFFF
 
 
@@ -57,10 +60,16 @@ def shards_of(a_hi: Numbers, a_lo: Numbers, a_port: Numbers, b_hi: Numbers, b_lo
 def number_flows(facts: FlowFacts, streams: Sequence[int] | array[int]) -> None:
     """Number the flows of all shards as one tracker would: by the packet that opened each in Wireshark's eyes, counting
     the packets `streams` too."""
+    if facts.count <= FEW:  # importing numpy takes longer
+        opened = facts.column("opened_packet")
+        events = sorted((*opened, *streams))
+        first = dict(zip(reversed(events), range(len(events) - 1, -1, -1), strict=True))
+        facts.rows[INDEX["number"] :: WIDTH] = array("Q", map(first.__getitem__, opened))
+        return
     import numpy
 
     rows = numpy.frombuffer(facts.rows, dtype=numpy.uint64).reshape(-1, WIDTH)
-    opened = rows[:, INDEX["opened_packet"]]
-    events = numpy.concatenate([opened, numpy.asarray(streams, dtype=numpy.uint64)])
-    events.sort()
-    rows[:, INDEX["number"]] = numpy.searchsorted(events, opened)
+    places = rows[:, INDEX["opened_packet"]]
+    all_places = numpy.concatenate([places, numpy.asarray(streams, dtype=numpy.uint64)])
+    all_places.sort()
+    rows[:, INDEX["number"]] = numpy.searchsorted(all_places, places)

@@ -7,15 +7,14 @@ where they had to be sent again: what its receiver took was right when it arrive
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 from analyzer.findings import wording
+from analyzer.findings.counting import checksums
 from analyzer.findings.finding import Cause, Finding
 from analyzer.findings.index import Host, Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make
-from analyzer.flows.facts import host_key
 
 #: share of a host's segments with a wrong checksum; a host that offloads gets some right by chance or by RSTs
 MIN_SHARE = 0.5
@@ -24,12 +23,10 @@ MIN_SHARE = 0.5
 def look(index: Index) -> Iterator[Finding]:
     """One finding for the whole capture."""
     capture = index.capture
-    hosts = _by_host(index) if capture.bad_checksums > capture.partial_checksums else {}
-    offloading = {host: None for host, counts in hosts.items() if counts.bad >= MIN_SHARE * counts.sent}
-    taken = [host for host, counts in hosts.items() if not counts.lost and host not in offloading]
-    index.damaged = {
-        host: (counts.lost, counts.sent) for host, counts in hosts.items() if counts.lost and host not in offloading
-    }
+    offloading: Sequence[Host] = ()
+    taken: Sequence[Host] = ()
+    if capture.bad_checksums > capture.partial_checksums:
+        offloading, index.damaged, taken = checksums(index.table.flat, MIN_SHARE)
     bad = capture.bad_checksums - sum(lost for lost, _ in index.damaged.values())
     if not bad:
         return
@@ -63,33 +60,6 @@ def look(index: Index) -> Iterator[Finding]:
         ),
         wireshark_filter="tcp.checksum.status == 0",
     )
-
-
-class Counts(NamedTuple):
-    """Segments of a host: with a wrong checksum, of those the ones that had to be sent again, and all."""
-
-    bad: int
-    lost: int
-    sent: int
-
-
-def _by_host(index: Index) -> dict[Host, Counts]:
-    """Hosts that sent wrong checksums, by address."""
-    column = index.table.facts.column
-    counts: dict[Host, list[int]] = {}
-    for side in ("o_", "r_"):
-        hosts = map(host_key, column(side + "hi"), column(side + "lo"))
-        numbers = (column(side + name) for name in ("bad_checksums", "retransmissions", "packets"))
-        for host, bad, again, packets in zip(hosts, *numbers, strict=True):
-            count = counts.get(host)
-            if count is None:
-                count = counts[host] = [0, 0, 0]
-            count[2] += packets
-            if bad:
-                count[0] += bad
-                if again >= bad:
-                    count[1] += bad
-    return {host: Counts(*counts[host]) for host in sorted(counts) if counts[host][0]}
 
 
 CAUSE = Cause(

@@ -1,0 +1,383 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The one pass over the facts of all flows: counters by listener and by source, and the rows that causes look at.
+
+Owns what makes a connection plain, and into which lists of an `Index` a row goes. Judges nothing: thresholds belong to
+the causes. Ordinary Python that Cython compiles; both give the same answers.
+"""
+
+from __future__ import annotations
+
+try:
+    import cython
+except ModuleNotFoundError:
+    from analyzer import _shadow as cython
+
+from array import array
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from analyzer.flows import facts as f
+from analyzer.flows import verdict
+from analyzer.flows.facts import INDEX, WIDTH, host_key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from analyzer.findings.index import Index
+
+#: a half close shorter than a second is the ordinary pause between the two FINs, and is not even listed
+HALF_CLOSED_LISTED_NS = 1_000_000_000
+#: SYN repeated twice: one loss is ordinary, two of two in a row at 1 % loss come once in 10,000 connections
+SYN_REPEATS_LISTED = 2
+#: one-way traffic counts as a missing direction from this many segments on; fewer may be a stray RST or probe
+ONE_WAY_SEGMENTS = 3
+
+_WAITING_FIN = frozenset(("fin_unacked", "last_ack_missing"))
+
+_WIDTH = cython.declare(cython.Py_ssize_t, WIDTH)
+_LISTED_NS = cython.declare(cython.longlong, HALF_CLOSED_LISTED_NS)
+# A plain connection: its handshake is there and done, and nothing is wrong with it.
+_PLAIN = cython.declare(cython.ulonglong, f.SYN_SEEN | f.SYNACK_SEEN | f.COMPLETE)
+_PLAIN_MASK = cython.declare(
+    cython.ulonglong,
+    (f.SYN_SEEN | f.SYNACK_SEEN | f.COMPLETE | f.CONTRADICTED | f.RESET | f.STALE_RST | f.CHALLENGED | f.REUSED)
+    | (f.REPLACED | f.EVICTED | f.O_FORGED_RST | f.R_FORGED_RST | f.FAST_OPEN_DROPPED),
+)
+_BOTH_ACKED = cython.declare(cython.ulonglong, f.O_FIN_ACKED | f.R_FIN_ACKED)
+_BEGINS = cython.declare(cython.ulonglong, f.SYN_SEEN | f.SYNACK_SEEN)
+_COMPLETE = cython.declare(cython.ulonglong, f.COMPLETE)
+_CONTRADICTED = cython.declare(cython.ulonglong, f.CONTRADICTED)
+_FORGED = cython.declare(cython.ulonglong, f.O_FORGED_RST | f.R_FORGED_RST)
+
+_BITS = cython.declare(cython.Py_ssize_t, INDEX["bits"])
+_SCOPE = cython.declare(cython.Py_ssize_t, INDEX["scope"])
+_O_HI = cython.declare(cython.Py_ssize_t, INDEX["o_hi"])
+_O_LO = cython.declare(cython.Py_ssize_t, INDEX["o_lo"])
+_R_HI = cython.declare(cython.Py_ssize_t, INDEX["r_hi"])
+_R_LO = cython.declare(cython.Py_ssize_t, INDEX["r_lo"])
+_R_PORT = cython.declare(cython.Py_ssize_t, INDEX["r_port"])
+_LAST_NS = cython.declare(cython.Py_ssize_t, INDEX["last_ns"])
+_SYNACK_CAUSE = cython.declare(cython.Py_ssize_t, INDEX["synack_cause"])
+_HALF_START_NS = cython.declare(cython.Py_ssize_t, INDEX["half_start_ns"])
+_HALF_END_NS = cython.declare(cython.Py_ssize_t, INDEX["half_end_ns"])
+_O_PACKETS = cython.declare(cython.Py_ssize_t, INDEX["o_packets"])
+_R_PACKETS = cython.declare(cython.Py_ssize_t, INDEX["r_packets"])
+_O_SYNS = cython.declare(cython.Py_ssize_t, INDEX["o_syns"])
+_R_SYNS = cython.declare(cython.Py_ssize_t, INDEX["r_syns"])
+_O_SYNACKS = cython.declare(cython.Py_ssize_t, INDEX["o_synacks"])
+_R_SYNACKS = cython.declare(cython.Py_ssize_t, INDEX["r_synacks"])
+_O_FINS = cython.declare(cython.Py_ssize_t, INDEX["o_fins"])
+_R_FINS = cython.declare(cython.Py_ssize_t, INDEX["r_fins"])
+_O_RSTS = cython.declare(cython.Py_ssize_t, INDEX["o_rsts"])
+_R_RSTS = cython.declare(cython.Py_ssize_t, INDEX["r_rsts"])
+_O_COPIES = cython.declare(cython.Py_ssize_t, INDEX["o_duplicates"])
+_R_COPIES = cython.declare(cython.Py_ssize_t, INDEX["r_duplicates"])
+_O_MISSING = cython.declare(cython.Py_ssize_t, INDEX["o_missing"])
+_R_MISSING = cython.declare(cython.Py_ssize_t, INDEX["r_missing"])
+_O_REPEATS = cython.declare(cython.Py_ssize_t, INDEX["o_retransmissions"])
+_R_REPEATS = cython.declare(cython.Py_ssize_t, INDEX["r_retransmissions"])
+_O_SYN_REPEATS = cython.declare(cython.Py_ssize_t, INDEX["o_syn_retransmissions"])
+_R_SYNACK_REPEATS = cython.declare(cython.Py_ssize_t, INDEX["r_synack_retransmissions"])
+_O_STUCK = cython.declare(cython.Py_ssize_t, INDEX["o_stuck"])
+_R_STUCK = cython.declare(cython.Py_ssize_t, INDEX["r_stuck"])
+_O_BAD = cython.declare(cython.Py_ssize_t, INDEX["o_bad_checksums"])
+_R_BAD = cython.declare(cython.Py_ssize_t, INDEX["r_bad_checksums"])
+
+
+class Listener:
+    """Counters of one (host, port)."""
+
+    __slots__ = ("key", "last_sign_ns", "others", "others_completed", "plain")
+
+    def __init__(self, key: tuple[bytes, int, int]) -> None:
+        self.key = key
+        self.plain = 0
+        self.others = 0
+        self.others_completed = 0
+        self.last_sign_ns = 0  # last packet of any flow in which it sent something; 0 if it never did
+
+    @property
+    def attempts(self) -> int:
+        """Flows to it that begin with a SYN or SYN+ACK."""
+        return self.plain + self.others
+
+    @property
+    def completed(self) -> int:
+        """Of them, those whose handshake completed and was not contradicted later."""
+        return self.plain + self.others_completed
+
+
+class Source:
+    """Counters of one originating host."""
+
+    __slots__ = ("others", "others_completed", "plain", "spoke")
+
+    def __init__(self) -> None:
+        self.plain = 0
+        self.others = 0
+        self.others_completed = 0
+        self.spoke = False  # outside plain connections
+
+    @property
+    def attempts(self) -> int:
+        """Its flows that begin with a SYN or SYN+ACK."""
+        return self.plain + self.others
+
+    @property
+    def completed(self) -> int:
+        """Of them, those whose handshake completed and was not contradicted later."""
+        return self.plain + self.others_completed
+
+
+def read(index: Index, facts: array[int], order: Sequence[int]) -> None:
+    """Fill `index` from rows of facts; `order`: where its rows lie in them."""
+    if not order:
+        return
+    odd = _count_plain(index, facts, len(order))
+    if odd:
+        place = dict(zip(order, range(len(order)), strict=True))
+        _look_at(index, facts, order, sorted([place[at] for at in odd]))
+
+
+def _count_plain(index: Any, facts: Any, count: cython.Py_ssize_t) -> list[int]:
+    """Count plain connections; the others come back, by their place in the facts, for a closer look."""
+    rows: cython.ulonglong[::1] = facts
+    listeners: dict = index.listeners
+    sources: dict = index.sources
+    end_ns: cython.longlong = index.end_ns
+    flags_only: cython.bint = index.flags_only
+    both_closed: cython.longlong = 0
+    plain: cython.longlong = 0
+    place: cython.Py_ssize_t
+    at: cython.Py_ssize_t
+    bits: cython.ulonglong
+    o_fins: cython.ulonglong
+    r_fins: cython.ulonglong
+    half_start: cython.longlong
+    half_end: cython.longlong
+    odd: list = []
+    for place in range(count):
+        at = place * _WIDTH
+        bits = rows[at + _BITS]
+        o_fins = rows[at + _O_FINS]
+        r_fins = rows[at + _R_FINS]
+        half_start = rows[at + _HALF_START_NS]
+        half_end = rows[at + _HALF_END_NS]
+        if (
+            bits & _PLAIN_MASK != _PLAIN
+            or (o_fins + r_fins and (o_fins + r_fins != 2 or not o_fins or bits & _BOTH_ACKED != _BOTH_ACKED))
+            or (half_start and (half_end if half_end else end_ns) - half_start > _LISTED_NS)
+            or (rows[at + _SYNACK_CAUSE] or rows[at + _O_SYN_REPEATS] or rows[at + _O_COPIES] or rows[at + _R_COPIES])
+            or (rows[at + _O_MISSING] or rows[at + _R_MISSING] or rows[at + _O_STUCK] or rows[at + _R_STUCK])
+        ):
+            odd.append(place)
+            continue
+        plain += 1
+        if o_fins:
+            both_closed += 1
+        if flags_only:
+            flags_only = rows[at + _O_PACKETS] == rows[at + _O_SYNS] + o_fins
+        key = (_key(rows[at + _R_HI], rows[at + _R_LO]), rows[at + _R_PORT], rows[at + _SCOPE])
+        listener = listeners.get(key)
+        if listener is None:
+            listener = listeners[key] = Listener(key)
+        listener.plain += 1
+        if rows[at + _LAST_NS] > listener.last_sign_ns:
+            listener.last_sign_ns = rows[at + _LAST_NS]
+        host = _key(rows[at + _O_HI], rows[at + _O_LO])
+        source = sources.get(host)
+        if source is None:
+            source = sources[host] = Source()
+        source.plain += 1
+    index.flags_only = flags_only
+    index.both_closed += both_closed
+    index.two_way += plain
+    return odd
+
+
+def _look_at(index: Any, facts: Any, order: Any, odd: list) -> None:
+    """Sort the rows `odd`, and count them with their listeners and sources."""
+    rows: cython.ulonglong[::1] = facts
+    listeners: dict = index.listeners
+    sources: dict = index.sources
+    end_ns: cython.longlong = index.end_ns
+    at: cython.Py_ssize_t
+    bits: cython.ulonglong
+    o_packets: cython.ulonglong
+    r_packets: cython.ulonglong
+    o_fins: cython.ulonglong
+    r_fins: cython.ulonglong
+    copies: cython.ulonglong
+    cause: cython.ulonglong
+    half_start: cython.longlong
+    half_end: cython.longlong
+    for row in odd:
+        at = order[row] * _WIDTH
+        bits = rows[at + _BITS]
+        key = (_key(rows[at + _R_HI], rows[at + _R_LO]), rows[at + _R_PORT], rows[at + _SCOPE])
+        listener = listeners.get(key)
+        if listener is None:
+            listener = listeners[key] = Listener(key)
+        host = _key(rows[at + _O_HI], rows[at + _O_LO])
+        source = sources.get(host)
+        if source is None:
+            source = sources[host] = Source()
+        o_packets = rows[at + _O_PACKETS]
+        r_packets = rows[at + _R_PACKETS]
+        if o_packets:
+            source.spoke = True
+        if r_packets:
+            if rows[at + _LAST_NS] > listener.last_sign_ns:
+                listener.last_sign_ns = rows[at + _LAST_NS]
+            if o_packets:
+                index.two_way += 1
+        if index.flags_only:
+            index.flags_only = (
+                o_packets == rows[at + _O_SYNS] + rows[at + _O_SYNACKS] + rows[at + _O_FINS] + rows[at + _O_RSTS]
+                and r_packets == rows[at + _R_SYNS] + rows[at + _R_SYNACKS] + rows[at + _R_FINS] + rows[at + _R_RSTS]
+            )
+        copies = rows[at + _O_COPIES] + rows[at + _R_COPIES]
+        if copies:
+            index.duplicates += copies
+            index.duplicated.append(row)
+        if rows[at + _O_MISSING] or rows[at + _R_MISSING]:
+            index.missing.append(row)
+        if rows[at + _O_STUCK] or rows[at + _R_STUCK]:
+            index.stuck.append(row)
+        if bits & _FORGED:
+            index.forged_rst.append(row)
+        if bits & f.EVICTED:
+            index.evicted.append(row)
+        if not (o_packets and r_packets) and (
+            bits & _COMPLETE or (o_packets + r_packets >= ONE_WAY_SEGMENTS and not bits & _BEGINS)
+        ):
+            index.one_way.append(row)
+        if bits & _BEGINS:
+            listener.others += 1
+            source.others += 1
+            if bits & _COMPLETE:
+                if not bits & _CONTRADICTED:
+                    listener.others_completed += 1
+                    source.others_completed += 1
+                if bits & f.STALE_RST:
+                    index.stale_rst.append(row)
+                if rows[at + _O_SYN_REPEATS] and not bits & _CONTRADICTED:
+                    index.retried.append(row)
+                cause = rows[at + _SYNACK_CAUSE]
+                if cause & f.CAUSE_AFTER_ACK:
+                    index.after_ack.append(row)
+                elif cause & f.CAUSE_DEFERRED:
+                    index.deferred.append(row)
+                if rows[at + _O_SYN_REPEATS] >= SYN_REPEATS_LISTED and not rows[at + _R_SYNACK_REPEATS]:
+                    index.syn_repeated.append(row)
+            else:
+                _incomplete(index, row, bits)
+            if bits & f.FAST_OPEN_DROPPED:
+                index.fast_open_dropped.append(row)
+            if bits & f.CHALLENGED:
+                index.challenged.append(row)
+            if bits & f.REUSED:
+                index.reused.append(row)
+        if bits & f.RESET:
+            index.reset.append(row)
+        o_fins = rows[at + _O_FINS]
+        r_fins = rows[at + _R_FINS]
+        if not (o_fins or r_fins):
+            continue
+        if o_fins and r_fins:
+            index.both_closed += 1
+        half_start = rows[at + _HALF_START_NS]
+        half_end = rows[at + _HALF_END_NS]
+        if half_start and (half_end if half_end else end_ns) - half_start > _LISTED_NS:
+            index.half_closed.append(row)
+        if (
+            (o_fins > 1 and rows[at + _O_REPEATS])
+            or (r_fins > 1 and rows[at + _R_REPEATS])
+            or verdict.close(bits, o_fins, r_fins) in _WAITING_FIN
+        ):
+            index.fin_waiting.append(row)
+
+
+def _incomplete(index: Any, row: object, bits: cython.ulonglong) -> None:
+    kind = verdict.handshake(bits)
+    if kind == "refused":
+        index.refused.append(row)
+    elif kind == "aborted":
+        index.aborted.append(row)
+    elif kind == "unreachable":
+        index.unreachable.append(row)
+    elif kind == "half_open":
+        index.half_open.append(row)
+    elif not bits & f.REPLACED:
+        index.unanswered.append(row)
+
+
+class Checksums(NamedTuple):
+    """Hosts that sent wrong checksums, by what those mean; sorted by address."""
+
+    offloading: list[bytes]  # all or most of its segments: left to its network card
+    damaged: dict[bytes, tuple[int, int]]  # some had to be sent again: how many, of how many segments
+    taken: list[bytes]  # few, and none came again
+
+
+def checksums(facts: Any, share: float) -> Checksums:
+    """Tell those hosts apart; `share`: of its segments, from which on a host offloads."""
+    found = Checksums([], {}, [])
+    if not facts:
+        return found
+    rows: cython.ulonglong[::1] = facts
+    size: cython.Py_ssize_t = len(facts)
+    numbers: dict = {}  # host → its place in the counts
+    zeros = array("Q", bytes(8 * 2 * (len(facts) // WIDTH)))
+    wrong: cython.ulonglong[::1] = zeros
+    again: cython.ulonglong[::1] = zeros[:]
+    sent: cython.ulonglong[::1] = zeros[:]
+    at: cython.Py_ssize_t
+    number: cython.Py_ssize_t
+    bad: cython.ulonglong
+    side: cython.Py_ssize_t
+    for at in range(0, size, _WIDTH):
+        for side in range(2):
+            bad = rows[at + (_R_BAD if side else _O_BAD)]
+            if bad:
+                number = numbers.setdefault(_host(rows, at, side), len(numbers))
+                wrong[number] += bad
+                if rows[at + (_R_REPEATS if side else _O_REPEATS)] >= bad:
+                    again[number] += bad
+    if not numbers:
+        return found
+    for at in range(0, size, _WIDTH):
+        for side in range(2):
+            known = numbers.get(_host(rows, at, side))
+            if known is not None:
+                number = known
+                sent[number] += rows[at + (_R_PACKETS if side else _O_PACKETS)]
+    for host in sorted(numbers):
+        number = numbers[host]
+        if wrong[number] >= share * sent[number]:
+            found.offloading.append(host)
+        elif again[number]:
+            found.damaged[host] = (again[number], sent[number])
+        else:
+            found.taken.append(host)
+    return found
+
+
+@cython.cfunc
+def _host(rows: cython.ulonglong[::1], at: cython.Py_ssize_t, side: cython.Py_ssize_t) -> bytes:
+    """The originator (side 0) or responder of the row that begins there."""
+    if side:
+        return _key(rows[at + _R_HI], rows[at + _R_LO])
+    return _key(rows[at + _O_HI], rows[at + _O_LO])
+
+
+@cython.cfunc
+def _key(high: cython.ulonglong, low: cython.ulonglong) -> bytes:
+    """`facts.host_key`, without the detour through Python's numbers where that can be."""
+    if not cython.compiled:
+        return host_key(high, low)
+    raw = cython.declare(cython.uchar[16])
+    place: cython.int
+    for place in range(8):
+        raw[place] = (high >> (56 - 8 * place)) & 0xFF
+        raw[place + 8] = (low >> (56 - 8 * place)) & 0xFF
+    return raw[:16]
