@@ -19,6 +19,7 @@ from analyzer.flows import facts as f
 from analyzer.flows import zeek
 from analyzer.flows.columns import BY_NAME, address_text
 from analyzer.flows.facts import INDEX, NO_VALUE, WIDTH
+from analyzer.flows.packed import PackedRows
 from analyzer.flows.table import IN_VAIN, WAITING, FlowTable
 from analyzer.tcp import states
 
@@ -48,7 +49,6 @@ class Facts:
         self.table = table
         self.rows = rows
         self.where = positions(table, rows)
-        self._matrix = numpy.frombuffer(table.facts.rows, dtype=numpy.uint64).reshape(-1, WIDTH)
         self._columns: dict[str, Array] = {}
         self._codes: dict[str, tuple[Array, int]] = {}
         self._kinds: dict[tuple[str, ...], tuple[Array, Array]] = {}
@@ -62,9 +62,15 @@ class Facts:
         """Take these facts out of the table together: its rows lie far apart in memory."""
         wanted = [name for name in names if name not in self._columns]
         places = [INDEX[name] for name in wanted]
+        rows = self.table.facts.rows
+        if isinstance(rows, PackedRows):
+            for name, place in zip(wanted, places, strict=True):
+                self._columns[name] = numpy.frombuffer(rows[place::WIDTH], dtype=numpy.uint64)[self.where]
+            return
+        matrix = numpy.frombuffer(rows, dtype=numpy.uint64).reshape(-1, WIDTH)
         made = numpy.empty((len(wanted), len(self)), dtype=numpy.uint64)
         for start in range(0, len(self), BLOCK):
-            made[:, start : start + BLOCK] = self._matrix[self.where[start : start + BLOCK]][:, places].T
+            made[:, start : start + BLOCK] = matrix[self.where[start : start + BLOCK]][:, places].T
         self._columns.update(zip(wanted, made, strict=True))
 
     def __getitem__(self, name: str) -> Array:

@@ -96,7 +96,7 @@ def run_part(
     """
     bounds: dict[str, Any] = {} if options.max_flows is None else {"max_flows": options.max_flows}
     decoder = Decoder(by_vlan=options.by_vlan, by_tunnel=options.by_tunnel, part=part, parts=parts)
-    tracker = Tracker(keep_transitions=options.keep_transitions, **bounds)
+    tracker = Tracker(keep_transitions=options.keep_transitions, pack=True, **bounds)
     batch = SegmentBatch(BATCH_SEGMENTS)
     # Tracking makes no garbage cycles that matter, and the collector costs 30 to 50 ns a packet while flows pile up.
     collecting = gc.isenabled()

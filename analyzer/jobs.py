@@ -172,9 +172,7 @@ class _Worker:
             raise sent
         if sent is None:
             return None
-        rows, facts, result, streams = sent
-        facts.rows.frombytes(rows)
-        return Part(result._replace(facts=facts), streams)
+        return Part(*sent)
 
     def end(self) -> None:
         """Stop it where it is still at work, and wait for it."""
@@ -201,9 +199,7 @@ def _work(sources: Sequence[Source], options: Options, part: int, parts: int, ro
             except AnalyzerError as error:
                 sent = error
             else:
-                facts = found.result.facts
-                rows, facts.rows = facts.rows, type(facts.rows)("Q")
-                sent = (pickle.PickleBuffer(rows), facts, found.result._replace(facts=None), found.streams)  # type: ignore[arg-type]
+                sent = tuple(found)
             pickle.dump(sent, pipe, protocol=5)
     finally:
         os._exit(0)

@@ -45,7 +45,7 @@ ENDING = {
 #: the modules that are compiled where a compiler was at hand
 HOT_MODULES = (
     *("analyzer.capture.blocks", "analyzer.capture.framing", "analyzer.wire.decode", "analyzer.tcp.tracker"),
-    "analyzer.findings.counting",
+    *("analyzer.flows.packed", "analyzer.findings.counting"),
 )
 
 

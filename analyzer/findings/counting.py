@@ -13,14 +13,16 @@ except ModuleNotFoundError:
     from analyzer import _shadow as cython
 
 from array import array
+from os import urandom
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analyzer.flows import facts as f
 from analyzer.flows import verdict
 from analyzer.flows.facts import INDEX, WIDTH, host_key
+from analyzer.flows.packed import CHUNK_ROWS, PackedRows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from analyzer.findings.index import Index
 
@@ -48,7 +50,14 @@ _COMPLETE = cython.declare(cython.ulonglong, f.COMPLETE)
 _CONTRADICTED = cython.declare(cython.ulonglong, f.CONTRADICTED)
 _FORGED = cython.declare(cython.ulonglong, f.O_FORGED_RST | f.R_FORGED_RST)
 
+_M64 = cython.declare(cython.ulonglong, 0xFFFF_FFFF_FFFF_FFFF)
+_SECRET = cython.declare(cython.ulonglong, int.from_bytes(urandom(8), "big") | 1)
+_OTHER_SECRET = cython.declare(cython.ulonglong, int.from_bytes(urandom(8), "big") | 1)
+#: 16 MiB of bits: of 5,000,000 rows four in a hundred are looked at in vain
+_TABLE_BITS = 27
+
 _BITS = cython.declare(cython.Py_ssize_t, INDEX["bits"])
+_O_PORT = cython.declare(cython.Py_ssize_t, INDEX["o_port"])
 _SCOPE = cython.declare(cython.Py_ssize_t, INDEX["scope"])
 _O_HI = cython.declare(cython.Py_ssize_t, INDEX["o_hi"])
 _O_LO = cython.declare(cython.Py_ssize_t, INDEX["o_lo"])
@@ -128,19 +137,55 @@ class Source:
         return self.plain + self.others_completed
 
 
-def read(index: Index, facts: array[int], order: Sequence[int]) -> None:
-    """Fill `index` from rows of facts; `order`: where its rows lie in them."""
-    if not order:
-        return
-    odd = _count_plain(index, facts, len(order))
+_ENDS = ("hi", "lo", "port")
+_OF_TUPLES = array("I", (INDEX[name] for name in ("scope", *(end + name for end in ("o_", "r_") for name in _ENDS))))
+_OF_CHECKSUMS = array(
+    "I",
+    (INDEX[end + name] for end in ("o_", "r_") for name in ("hi", "lo", "packets", "retransmissions", "bad_checksums")),
+)
+_LOOKED_AT = array(
+    "I",
+    (
+        *_OF_TUPLES,
+        *(INDEX[name] for name in ("bits", "last_ns", "synack_cause", "half_start_ns", "half_end_ns")),
+        *(
+            INDEX[end + name]
+            for end in ("o_", "r_")
+            for name in (
+                *("packets", "syns", "synacks", "fins", "rsts", "duplicates", "missing", "retransmissions", "stuck"),
+                *("syn_retransmissions", "synack_retransmissions"),
+            )
+        ),
+    ),
+)
+
+
+def read(index: Index, facts: Any, order: Sequence[int]) -> None:
+    """Fill `index` from rows of facts (`FlowFacts.rows`); `order`: where its rows lie in them."""
+    odd: list[int] = []
+    first = 0
+    for block in _blocks(facts, _LOOKED_AT):
+        odd += _count_plain(index, block, first)
+        first += len(block) // WIDTH
     if odd:
         place = dict(zip(order, range(len(order)), strict=True))
         _look_at(index, facts, order, sorted([place[at] for at in odd]))
 
 
-def _count_plain(index: Any, facts: Any, count: cython.Py_ssize_t) -> list[int]:
+def _blocks(facts: Any, columns: array[int]) -> Iterator[array[int]]:
+    """Flat rows, block after block, in which at least these columns are right."""
+    if not isinstance(facts, PackedRows):
+        if facts:
+            yield facts
+        return
+    for first in range(0, len(facts) // WIDTH, CHUNK_ROWS):
+        yield facts.unpacked(first, min(first + CHUNK_ROWS, len(facts) // WIDTH), columns)
+
+
+def _count_plain(index: Any, block: Any, first: cython.Py_ssize_t) -> list[int]:
     """Count plain connections; the others come back, by their place in the facts, for a closer look."""
-    rows: cython.ulonglong[::1] = facts
+    rows: cython.ulonglong[::1] = block
+    count: cython.Py_ssize_t = len(block) // WIDTH
     listeners: dict = index.listeners
     sources: dict = index.sources
     end_ns: cython.longlong = index.end_ns
@@ -169,7 +214,7 @@ def _count_plain(index: Any, facts: Any, count: cython.Py_ssize_t) -> list[int]:
             or (rows[at + _SYNACK_CAUSE] or rows[at + _O_SYN_REPEATS] or rows[at + _O_COPIES] or rows[at + _R_COPIES])
             or (rows[at + _O_MISSING] or rows[at + _R_MISSING] or rows[at + _O_STUCK] or rows[at + _R_STUCK])
         ):
-            odd.append(place)
+            odd.append(first + place)
             continue
         plain += 1
         if o_fins:
@@ -196,7 +241,8 @@ def _count_plain(index: Any, facts: Any, count: cython.Py_ssize_t) -> list[int]:
 
 def _look_at(index: Any, facts: Any, order: Any, odd: list) -> None:
     """Sort the rows `odd`, and count them with their listeners and sources."""
-    rows: cython.ulonglong[::1] = facts
+    packed: cython.bint = isinstance(facts, PackedRows)
+    rows: cython.ulonglong[::1] = facts.unpacked(0, 1, _LOOKED_AT) if packed else facts
     listeners: dict = index.listeners
     sources: dict = index.sources
     end_ns: cython.longlong = index.end_ns
@@ -210,8 +256,12 @@ def _look_at(index: Any, facts: Any, order: Any, odd: list) -> None:
     cause: cython.ulonglong
     half_start: cython.longlong
     half_end: cython.longlong
+    verdicts: dict = {}
     for row in odd:
         at = order[row] * _WIDTH
+        if packed:
+            rows = facts.unpacked(order[row], order[row] + 1, _LOOKED_AT)
+            at = 0
         bits = rows[at + _BITS]
         key = (_key(rows[at + _R_HI], rows[at + _R_LO]), rows[at + _R_PORT], rows[at + _SCOPE])
         listener = listeners.get(key)
@@ -270,7 +320,7 @@ def _look_at(index: Any, facts: Any, order: Any, odd: list) -> None:
                 if rows[at + _O_SYN_REPEATS] >= SYN_REPEATS_LISTED and not rows[at + _R_SYNACK_REPEATS]:
                     index.syn_repeated.append(row)
             else:
-                _incomplete(index, row, bits)
+                _incomplete(index, row, bits, verdicts)
             if bits & f.FAST_OPEN_DROPPED:
                 index.fast_open_dropped.append(row)
             if bits & f.CHALLENGED:
@@ -297,8 +347,10 @@ def _look_at(index: Any, facts: Any, order: Any, odd: list) -> None:
             index.fin_waiting.append(row)
 
 
-def _incomplete(index: Any, row: object, bits: cython.ulonglong) -> None:
-    kind = verdict.handshake(bits)
+def _incomplete(index: Any, row: object, bits: cython.ulonglong, known: dict) -> None:
+    kind = known.get(bits)
+    if kind is None:
+        kind = known[bits] = verdict.handshake(bits)
     if kind == "refused":
         index.refused.append(row)
     elif kind == "aborted":
@@ -322,35 +374,37 @@ class Checksums(NamedTuple):
 def checksums(facts: Any, share: float) -> Checksums:
     """Tell those hosts apart; `share`: of its segments, from which on a host offloads."""
     found = Checksums([], {}, [])
-    if not facts:
-        return found
-    rows: cython.ulonglong[::1] = facts
-    size: cython.Py_ssize_t = len(facts)
-    numbers: dict = {}  # host → its place in the counts
-    zeros = array("Q", bytes(8 * 2 * (len(facts) // WIDTH)))
-    wrong: cython.ulonglong[::1] = zeros
-    again: cython.ulonglong[::1] = zeros[:]
-    sent: cython.ulonglong[::1] = zeros[:]
+    rows: cython.ulonglong[::1]
     at: cython.Py_ssize_t
+    side: cython.Py_ssize_t
     number: cython.Py_ssize_t
     bad: cython.ulonglong
-    side: cython.Py_ssize_t
-    for at in range(0, size, _WIDTH):
-        for side in range(2):
-            bad = rows[at + (_R_BAD if side else _O_BAD)]
-            if bad:
-                number = numbers.setdefault(_host(rows, at, side), len(numbers))
-                wrong[number] += bad
-                if rows[at + (_R_REPEATS if side else _O_REPEATS)] >= bad:
-                    again[number] += bad
+    numbers: dict = {}  # host → its place in the counts
+    for block in _blocks(facts, _OF_CHECKSUMS):
+        rows = block
+        for at in range(0, len(block), _WIDTH):
+            for side in range(2):
+                if rows[at + (_R_BAD if side else _O_BAD)]:
+                    numbers.setdefault(_host(rows, at, side), len(numbers))
     if not numbers:
         return found
-    for at in range(0, size, _WIDTH):
-        for side in range(2):
-            known = numbers.get(_host(rows, at, side))
-            if known is not None:
+    zeros = array("Q", bytes(8 * len(numbers)))
+    wrong: cython.ulonglong[::1] = zeros[:]
+    again: cython.ulonglong[::1] = zeros[:]
+    sent: cython.ulonglong[::1] = zeros
+    for block in _blocks(facts, _OF_CHECKSUMS):
+        rows = block
+        for at in range(0, len(block), _WIDTH):
+            for side in range(2):
+                known = numbers.get(_host(rows, at, side))
+                if known is None:
+                    continue
                 number = known
                 sent[number] += rows[at + (_R_PACKETS if side else _O_PACKETS)]
+                bad = rows[at + (_R_BAD if side else _O_BAD)]
+                wrong[number] += bad
+                if bad and rows[at + (_R_REPEATS if side else _O_REPEATS)] >= bad:
+                    again[number] += bad
     for host in sorted(numbers):
         number = numbers[host]
         if wrong[number] >= share * sent[number]:
@@ -360,6 +414,59 @@ def checksums(facts: Any, share: float) -> Checksums:
         else:
             found.taken.append(host)
     return found
+
+
+def repeated(facts: Any) -> list[list[int]]:
+    """The places of rows that share their 4-tuple and scope with others, in groups.
+
+    A table of bits tells those that may, and only they are looked at in full. Nobody outside can choose two that meet.
+    """
+    mask: cython.ulonglong = (1 << _TABLE_BITS) - 1
+    table_of = bytearray(1 << (_TABLE_BITS - 3))
+    table: cython.uchar[::1] = table_of
+    rows: cython.ulonglong[::1]
+    at: cython.Py_ssize_t
+    bit: cython.ulonglong
+    place: cython.Py_ssize_t = 0
+    suspects: set = set()
+    for block in _blocks(facts, _OF_TUPLES):
+        rows = block
+        for at in range(0, len(block), _WIDTH):
+            bit = (_mixed(rows, at) >> 20) & mask
+            if table[bit >> 3] & (1 << (bit & 7)):
+                suspects.add(bit)
+            else:
+                table[bit >> 3] |= 1 << (bit & 7)
+    if not suspects:
+        return []
+    groups: dict = {}
+    for block in _blocks(facts, _OF_TUPLES):
+        rows = block
+        for at in range(0, len(block), _WIDTH):
+            bit = (_mixed(rows, at) >> 20) & mask
+            if bit in suspects:
+                ends = (_host(rows, at, 0), rows[at + _O_PORT]), (_host(rows, at, 1), rows[at + _R_PORT])
+                groups.setdefault((min(ends), max(ends), rows[at + _SCOPE]), []).append(place)
+            place += 1
+    return [places for places in groups.values() if len(places) > 1]
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _mixed(rows: cython.ulonglong[::1], at: cython.Py_ssize_t) -> cython.ulonglong:
+    """A number of the 4-tuple and scope of a row, the same for both directions."""
+    one: cython.ulonglong = _mixed_end(rows[at + _O_HI], rows[at + _O_LO], rows[at + _O_PORT])
+    other: cython.ulonglong = _mixed_end(rows[at + _R_HI], rows[at + _R_LO], rows[at + _R_PORT])
+    mixed: cython.ulonglong = ((one + other + rows[at + _SCOPE]) & _M64) * _SECRET & _M64
+    return mixed ^ (mixed >> 32)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _mixed_end(high: cython.ulonglong, low: cython.ulonglong, port: cython.ulonglong) -> cython.ulonglong:
+    mixed: cython.ulonglong = ((((high * _SECRET & _M64) ^ low) + (port << 48)) & _M64) * _OTHER_SECRET & _M64
+    mixed ^= mixed >> 29
+    return mixed * _SECRET & _M64
 
 
 @cython.cfunc

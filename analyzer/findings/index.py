@@ -82,25 +82,21 @@ class Index:
 
     def _leave_out_pieces(self) -> None:
         """Connections let go at the tracker's bound that went on are several rows: no one saw the whole of any."""
-        latest: dict[tuple[Host, Host, int, int, int], int] = {}
-        held = {self._tuple(row) for row in self.evicted}
+        evicted = set(self.evicted)
         pieces: set[int] = set()
-        for row in range(len(self._order)):
-            key = self._tuple(row)
-            if key in held:
-                latest[key] = row
-                pieces.add(row)
-        went_on = {row for row in self.evicted if latest[self._tuple(row)] > row}
+        went_on: set[int] = set()
+        for places in counting.repeated(self._rows):
+            rows = self.rows_of(places)
+            if not evicted.isdisjoint(rows):
+                pieces.update(rows)
+                went_on.update(evicted.intersection(rows[:-1]))
+        if not pieces:
+            return
         for name in _WAITING_LISTS:
             setattr(self, name, array("I", (row for row in getattr(self, name) if row not in went_on)))
-        alone = {row for row in self.evicted if row not in went_on}
-        self.one_way = array("I", (row for row in self.one_way if row not in pieces or row in alone))
-
-    def _tuple(self, row: int) -> tuple[Host, Host, int, int, int]:
-        """The 4-tuple and scope of a row, the same for both directions."""
-        ends = (self.originator(row), self.fact(row, "o_port")), (self.responder(row), self.fact(row, "r_port"))
-        (low, low_port), (high, high_port) = min(ends), max(ends)
-        return low, high, low_port, high_port, self.fact(row, "scope")
+        self.one_way = array(
+            "I", (row for row in self.one_way if row not in pieces or (row in evicted and row not in went_on))
+        )
 
     @cached_property
     def speaking(self) -> set[Host]:

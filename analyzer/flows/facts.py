@@ -9,6 +9,9 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable
 from struct import Struct
+from typing import Any
+
+from analyzer.flows.packed import PackedRows
 
 #: (high, low) halves of an address → the key of a host, in the order of addresses. Bytes, because Python keys their
 #: hash with a secret; that of numbers, and of tuples of them, a sender can choose: all alike, each look-up a search.
@@ -151,8 +154,15 @@ def stuck(value: int) -> tuple[int, int, int]:
     return value & 0xFFFF, value >> 32, value >> 16 & 0xFFFF
 
 
+#: rows that come together before they are packed: what most captures hold stays as it was written
+PACKED_FROM = 1 << 16
+
+
 class FlowFacts:
     """`count` rows of `WIDTH` numbers in one flat array('Q'), row after row, and three lists of what is no number.
+
+    Of many flows `rows` are a `PackedRows`, which is read in the same way; while the tracker writes, the rows before
+    the latest are in `packed`, and nothing is to be read.
 
     `history`: Zeek's letters as bytes, upper case for the originator. `icmp_sender`: 16 bytes or None.
     `transitions`: packed as `tcp.timeline` reads them, or b"" where they were not asked for.
@@ -161,11 +171,12 @@ class FlowFacts:
     newer began and then its packets since; `foreign`, by first packet of the newer flow, the same numbers.
     """
 
-    __slots__ = ("count", "foreign", "history", "icmp_sender", "late", "rows", "transitions")
+    __slots__ = ("count", "foreign", "history", "icmp_sender", "late", "packed", "rows", "transitions")
 
     def __init__(self) -> None:
         self.count = 0
-        self.rows: array[int] = array("Q")
+        self.rows: Any = array("Q")
+        self.packed: PackedRows | None = None
         self.history: list[bytes] = []
         self.icmp_sender: list[bytes | None] = []
         self.transitions: list[bytes] = []
@@ -174,11 +185,26 @@ class FlowFacts:
 
     def value(self, row: int, name: str) -> int:
         """One fact of one flow."""
-        return self.rows[row * WIDTH + INDEX[name]]
+        value: int = self.rows[row * WIDTH + INDEX[name]]
+        return value
 
     def column(self, name: str) -> array[int]:
         """One fact of all flows, in row order (a copy)."""
-        return self.rows[INDEX[name] :: WIDTH]
+        column: array[int] = self.rows[INDEX[name] :: WIDTH]
+        return column
+
+    def pack(self) -> None:
+        """Pack the latest rows; those that come now are written as before."""
+        if self.packed is None:
+            self.packed = PackedRows(WIDTH)
+        self.packed.append(self.rows)
+        self.rows = array("Q")
+
+    def settle(self) -> None:
+        """No row is written any more: from now on all can be read."""
+        if self.packed is not None:
+            self.pack()
+            self.rows, self.packed = self.packed, None
 
     def row(self, row: int) -> dict[str, int]:
         """All facts of one flow by name, for tests and for people."""
@@ -201,7 +227,13 @@ class FlowFacts:
 
     def extend(self, other: FlowFacts) -> None:
         """Append the rows of `other`."""
-        self.rows.extend(other.rows)
+        if isinstance(other.rows, PackedRows) and not isinstance(self.rows, PackedRows):
+            self.pack()
+            self.settle()
+        if isinstance(other.rows, PackedRows) or not isinstance(self.rows, PackedRows):
+            self.rows.extend(other.rows)
+        else:
+            self.rows.append(other.rows)
         self.history.extend(other.history)
         self.icmp_sender.extend(other.icmp_sender)
         self.transitions.extend(other.transitions)

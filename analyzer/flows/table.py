@@ -24,6 +24,8 @@ ListenerKey = tuple[bytes, int, int]
 IN_VAIN = 3
 #: repetitions of a FIN whose ACKs were captured that make the next ACK doubtful: one is an ACK that a path lost
 FINS_IN_DOUBT = 2
+#: final states remembered, because several columns want those of the same row
+FINALS_KEPT = 65_536
 #: states that last until a retransmission timer gives up
 WAITING = frozenset((states.SYN_SENT, states.SYN_RECEIVED, states.FIN_WAIT_1, states.CLOSING, states.LAST_ACK))
 
@@ -56,10 +58,10 @@ class FlowTable:
         self.scopes = scopes
         self.known = known or Evidence()
         numbers = flow_facts.column("number")
-        self.order: Sequence[int] = sorted(range(flow_facts.count), key=numbers.__getitem__)
+        self.order: Sequence[int] = array("Q", sorted(range(flow_facts.count), key=numbers.__getitem__))
         #: the flat facts, and where each row of the table begins in them
         self.flat = flow_facts.rows
-        self.base: Sequence[int] = [at * WIDTH for at in self.order]
+        self.base: Sequence[int] = array("Q", (at * WIDTH for at in self.order))
         self._cookies: dict[ListenerKey, int] | None = None
         self._keeping: set[ListenerKey] | None = None
         self._holes: bool | None = None
@@ -268,6 +270,8 @@ class FlowTable:
         """States and bases of originator and responder at the end of the capture, timers applied."""
         known = self._finals.get(row)
         if known is None:
+            if len(self._finals) == FINALS_KEPT:
+                self._finals.clear()
             known = (*self._final_end(row, "o_"), *self._final_end(row, "r_"))
             self._finals[row] = known
         return known

@@ -68,8 +68,8 @@ def number_flows(facts: FlowFacts, streams: Sequence[int] | array[int]) -> None:
         return
     import numpy
 
-    rows = numpy.frombuffer(facts.rows, dtype=numpy.uint64).reshape(-1, WIDTH)
-    places = rows[:, INDEX["opened_packet"]]
+    places = numpy.frombuffer(facts.column("opened_packet"), dtype=numpy.uint64)
     all_places = numpy.concatenate([places, numpy.asarray(streams, dtype=numpy.uint64)])
     all_places.sort()
-    rows[:, INDEX["number"]] = numpy.searchsorted(all_places, places)
+    numbers = numpy.searchsorted(all_places, places).astype(numpy.uint64)
+    facts.rows[INDEX["number"] :: WIDTH] = array("Q", numbers.tobytes())

@@ -24,7 +24,7 @@ from typing import Any
 
 from analyzer import segments
 from analyzer.flows import facts
-from analyzer.flows.facts import WIDTH, FlowFacts
+from analyzer.flows.facts import PACKED_FROM, WIDTH, FlowFacts
 from analyzer.segments import IPV6, SHARDS, SegmentBatch
 from analyzer.tcp import states
 
@@ -554,7 +554,7 @@ class Tracker:
 
     `keep_transitions`: whether facts carry the packed transition log. `assign`: record which flow each packet went to
     (`assignments`: packet number → first packet of its flow), for views of single flows. `max_flows`, `finished_kept`:
-    the bounds of the module, smaller for tests.
+    the bounds of the module, smaller for tests. `pack`: the facts of many flows are packed as they come.
 
     Flows of different shards (`tcp.sharding`) meet in two places only: the bound of live flows, and `number`. So
     several trackers, each fed whole shards, find what one finds, once `tcp.sharding.number_flows` has numbered the
@@ -587,6 +587,7 @@ class Tracker:
         _max_flows = cython.declare(cython.Py_ssize_t)
         _finished_kept = cython.declare(cython.Py_ssize_t)
         _keep_transitions = cython.declare(cython.bint)
+        _pack = cython.declare(cython.bint)
         _assign = cython.declare(cython.bint)
         _segment = cython.declare(Segment)
         _leaving = cython.declare(list)
@@ -621,6 +622,7 @@ class Tracker:
         assign: bool = False,
         max_flows: int = MAX_FLOWS,
         finished_kept: int = FINISHED_KEPT,
+        pack: bool = False,
     ) -> None:
         self.departed = FlowFacts()
         self.assignments = {}
@@ -651,6 +653,7 @@ class Tracker:
         self._max_flows = max_flows
         self._finished_kept = finished_kept // rings
         self._keep_transitions = keep_transitions
+        self._pack = pack
         self._assign = assign
         self._segment = Segment()
         self._leaving = []
@@ -918,6 +921,7 @@ class Tracker:
     def take(self) -> FlowFacts:
         """The facts of the flows that left since the last call."""
         taken = self.departed
+        taken.settle()
         self.departed = FlowFacts()
         return taken
 
@@ -2557,6 +2561,8 @@ class Tracker:
             out.transitions.append(self._packed_log(flow) if self._keep_transitions else b"")
         out.count += len(leaving)
         self._leaving = []
+        if self._pack and base >= PACKED_FROM * WIDTH:
+            out.pack()
 
     @cython.cfunc
     def _packed_log(self, flow: Flow) -> bytes:
