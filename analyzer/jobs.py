@@ -1,8 +1,8 @@
-"""One capture on several processors: each process reads all of it and keeps the 4-tuples of its own shards.
+"""One capture on several processors: each process tracks the 4-tuples of its own shards.
 
 Owns the processes: how they start, what they send, how they end. What comes out is what one process gives, to the last
 bit; where that could not be (a bound on flows held at once comes near, a capture that can be read only once, a system
-without `fork`), one process does it.
+without `fork`), one process does it. `dataset.tracking` shares its work out here, too.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn, TypeVar
 
 from analyzer.errors import AnalyzerError
 from analyzer.flows.facts import FlowFacts
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from analyzer.engine import Options, Result, Source
 
 Progress = Callable[[int, int | None], None]
+Found = TypeVar("Found")
 
 #: a shard is not divided
 MAX_JOBS = SHARDS
@@ -77,15 +78,45 @@ def together(sources: Sequence[Source], options: Options, jobs: int, progress: P
     Raises CaptureError as `engine.run` does, and AnalyzerError where a process ends without a result.
     """
     jobs = min(jobs, MAX_JOBS)
-    if jobs < 2 or not hasattr(os, "fork") or not _can_be_read_again(sources):
+    if jobs < 2 or not _can_be_read_again(sources):
         return None
-    room = (MAX_FLOWS if options.max_flows is None else options.max_flows) // jobs
+    check = room(options, jobs)
+
+    def work(part: int) -> Part:
+        from analyzer.engine import run_part
+
+        tell = progress if part == 0 else None
+        return Part(*run_part(sources, options, part=part, parts=jobs, progress=tell, watch=check))
+
+    parts = shared_out(work, jobs)
+    return None if parts is None else _joined(parts)
+
+
+def room(options: Options, jobs: int) -> Callable[[int], None]:
+    """What is told how many flows one of `jobs` processes holds, and ends its work where those might be too many."""
+    bound = (MAX_FLOWS if options.max_flows is None else options.max_flows) // jobs
+
+    def check(held: int) -> None:
+        if held > bound:
+            raise TooManyFlowsError
+
+    return check
+
+
+def shared_out(work: Callable[[int], Found], jobs: int) -> list[Found] | None:
+    """What `work` gives for each number below `jobs`, in as many processes, 0 in this one.
+
+    None where a process meets TooManyFlowsError, or where there is no `fork`. Raises what `work` raises of
+    AnalyzerError, and AnalyzerError where a process ends without a result. What `work` gives must pickle.
+    """
+    if not hasattr(os, "fork"):
+        return None
     started: list[_Worker] = []
     try:
         for part in range(1, jobs):
-            started.append(_Worker(sources, options, part, jobs, room, started))
+            started.append(_Worker(work, part, started))
         try:
-            parts = [_part(sources, options, 0, jobs, room, progress)]
+            parts = [work(0)]
         except TooManyFlowsError:
             return None
         for worker in started:
@@ -96,7 +127,7 @@ def together(sources: Sequence[Source], options: Options, jobs: int, progress: P
     finally:
         for worker in started:
             worker.end()
-    return _joined(parts)
+    return parts
 
 
 def _can_be_read_again(sources: Sequence[Source]) -> bool:
@@ -107,18 +138,6 @@ def _can_be_read_again(sources: Sequence[Source]) -> bool:
         name in ("-", STANDARD_INPUT) or (os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name))
         for name in named
     )
-
-
-def _part(
-    sources: Sequence[Source], options: Options, part: int, parts: int, room: int, progress: Progress | None
-) -> Part:
-    from analyzer.engine import run_part
-
-    def watch(held: int) -> None:
-        if held > room:
-            raise TooManyFlowsError
-
-    return Part(*run_part(sources, options, part=part, parts=parts, progress=progress, watch=watch))
 
 
 def _joined(parts: list[Part]) -> Result:
@@ -147,20 +166,18 @@ def _sums(counts: list[dict[str, int]]) -> dict[str, int]:
 class _Worker:
     """A forked process at work on one part, and the pipe through which its result comes."""
 
-    def __init__(
-        self, sources: Sequence[Source], options: Options, part: int, parts: int, room: int, before: list[_Worker]
-    ) -> None:
+    def __init__(self, work: Callable[[int], Any], part: int, before: list[_Worker]) -> None:
         reading, writing = os.pipe()
         self._process = os.fork()
         if self._process == 0:
             os.close(reading)
             for worker in before:
                 worker._pipe.close()
-            _work(sources, options, part, parts, room, writing)
+            _work(work, part, writing)
         os.close(writing)
         self._pipe: BinaryIO = os.fdopen(reading, "rb")
 
-    def found(self) -> Part | None:
+    def found(self) -> Any:
         """Its result, None where it met too many flows. Raises what it raised."""
         import pickle
 
@@ -170,9 +187,7 @@ class _Worker:
             raise AnalyzerError("one of the processes of --jobs ended early; try with fewer, or --jobs 1") from None
         if isinstance(sent, AnalyzerError):
             raise sent
-        if sent is None:
-            return None
-        return Part(*sent)
+        return sent
 
     def end(self) -> None:
         """Stop it where it is still at work, and wait for it."""
@@ -184,7 +199,7 @@ class _Worker:
         os.waitpid(self._process, 0)
 
 
-def _work(sources: Sequence[Source], options: Options, part: int, parts: int, room: int, writing: int) -> NoReturn:
+def _work(work: Callable[[int], Any], part: int, writing: int) -> NoReturn:
     """The life of a worker. It prints nothing and never returns into the command that it was forked from."""
     import pickle
 
@@ -193,13 +208,11 @@ def _work(sources: Sequence[Source], options: Options, part: int, parts: int, ro
         with os.fdopen(writing, "wb") as pipe:
             sent: Any
             try:
-                found = _part(sources, options, part, parts, room, None)
+                sent = work(part)
             except TooManyFlowsError:
                 sent = None
             except AnalyzerError as error:
                 sent = error
-            else:
-                sent = tuple(found)
             pickle.dump(sent, pipe, protocol=5)
     finally:
         os._exit(0)

@@ -10,19 +10,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 from analyzer.capture.sources import reason
 from analyzer.dataset import indexing, is_url
 from analyzer.dataset.form import Settings
 from analyzer.dataset.indexing import Done, Wanted
-from analyzer.dataset.plan import Damaged, Plan, make_plan
+from analyzer.dataset.plan import Plan, make_plan
 from analyzer.dataset.store import Store, need
-from analyzer.dataset.tracking import check_scopes, result, track
-from analyzer.engine import Options, Result, tracked_by
+from analyzer.dataset.tracking import Shard, check_scopes, merge, track
+from analyzer.engine import Options, Result
 from analyzer.errors import AnalyzerError, ClusterError
-from analyzer.flows.facts import FlowFacts
-from analyzer.tcp.sharding import number_flows
 
 Progress = Callable[[int, int | None], None]
 
@@ -31,17 +29,6 @@ LOCAL = "local"
 RETRIES = 5
 #: seconds to wait for a scheduler that does not answer
 PATIENCE_S = 10
-
-
-class Shard(NamedTuple):
-    """What a worker gives of one shard."""
-
-    facts: FlowFacts
-    streams: bytes
-    counts: dict[str, int]
-    last_ns: int
-    names: list[str]
-    damaged: list[Damaged]
 
 
 @contextmanager
@@ -100,27 +87,7 @@ def run(root: str, options: Options, scheduler: str, progress: Progress | None =
 
 def track_shard(plan: Plan, options: Options, scoped: bool, shard: int) -> Shard:
     """One shard, on a worker."""
-    facts, tracker, reader = track(plan, options, scoped=scoped, shards=[shard])
-    counts = tracked_by(tracker)
-    return Shard(facts, tracker.streams.tobytes(), counts, tracker.last_ns, reader.names, reader.damaged)
-
-
-def merge(plan: Plan, shards: Sequence[Shard]) -> Result:
-    """The shards as one result."""
-    from array import array
-
-    facts = FlowFacts()
-    streams = array("Q")
-    counts: dict[str, int] = {}
-    for shard in shards:
-        facts.extend(shard.facts)
-        streams.frombytes(shard.streams)
-        for name, count in shard.counts.items():
-            counts[name] = counts.get(name, 0) + count
-    number_flows(facts, streams)
-    damaged = [each for shard in shards for each in shard.damaged]
-    last_ns = max(shard.last_ns for shard in shards)
-    return result(plan, facts, counts, last_ns, shards[0].names, damaged)
+    return Shard.of(*track(plan, options, scoped=scoped, shards=[shard]))
 
 
 def index(

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 from analyzer import selection as choosing
 from analyzer.dataset import cluster, is_url
-from analyzer.dataset.cluster import RETRIES, Progress, Shard
+from analyzer.dataset.cluster import RETRIES, Progress
 from analyzer.dataset.plan import Damaged, make_plan
 from analyzer.dataset.store import Store
-from analyzer.dataset.tracking import check_scopes, result
+from analyzer.dataset.tracking import Shard, check_scopes, result
 from analyzer.engine import Options, Result
 from analyzer.errors import OutputError
 from analyzer.flows.evidence import Evidence

@@ -6,16 +6,18 @@ Owns the order of these steps on one machine; `cluster` has those on many.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
-from typing import Any
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from analyzer.capture.health import CaptureHealth, FileHealth
-from analyzer.dataset import form
+from analyzer.dataset import form, is_url
 from analyzer.dataset.plan import Damaged, Plan, make_plan
 from analyzer.dataset.reading import Reader
-from analyzer.engine import Options, Result, decoded_by, tracked_by
+from analyzer.engine import AUTOMATIC, Options, Result, decoded_by, tracked_by
 from analyzer.errors import UsageError
 from analyzer.flows.facts import FlowFacts
+from analyzer.jobs import MAX_AUTOMATIC, processors, room, shared_out
 from analyzer.segments import SegmentBatch
 from analyzer.tcp.sharding import number_flows
 from analyzer.tcp.tracker import Tracker
@@ -25,16 +27,74 @@ from analyzer.wire.reasons import REASONS
 Progress = Callable[[int, int | None], None]
 
 
+#: fewer segments are tracked about as soon as another process has begun
+LEAST_SEGMENTS = 500_000
+
+
+class Shard(NamedTuple):
+    """What tracking gives of one shard, or of several."""
+
+    facts: FlowFacts
+    streams: bytes
+    counts: dict[str, int]
+    last_ns: int
+    names: list[str]
+    damaged: list[Damaged]
+
+    @classmethod
+    def of(cls, facts: FlowFacts, tracker: Tracker, reader: Reader) -> Shard:
+        """What `track` gave, less the tracker."""
+        counts = tracked_by(tracker)
+        return cls(facts, tracker.streams.tobytes(), counts, tracker.last_ns, reader.names, reader.damaged)
+
+
 def run(root: str, options: Options, progress: Progress | None = None) -> Result:
     """What `engine.run` gives for the captures of the data set. Raises CaptureError, UsageError."""
     plan = make_plan(root)
     scoped = check_scopes(plan, options)
+    found = _together(plan, options, scoped, progress)
+    if found is not None:
+        return merge(plan, found)
     facts, tracker, reader = track(plan, options, scoped=scoped, progress=progress)
     if tracker.evicted_embryonic or tracker.evicted_other:
         # Which flows leave at the bound hangs on the order of all segments, and not of those of one shard alone.
         facts, tracker, reader = track(plan, options, scoped=scoped, ordered=True, progress=progress)
-    number_flows(facts, tracker.streams)
-    return result(plan, facts, tracked_by(tracker), tracker.last_ns, reader.names, reader.damaged)
+    return merge(plan, [Shard.of(facts, tracker, reader)])
+
+
+def _together(plan: Plan, options: Options, scoped: bool, progress: Progress | None) -> list[Shard] | None:
+    """Each process tracks shards of its own; None where one must do it. Object stores have threads, forks have none."""
+    jobs = options.jobs
+    if jobs == AUTOMATIC:
+        segments = sum(group.rows for part in plan.parts for group in part.described.groups)
+        jobs = min(processors(), MAX_AUTOMATIC) if segments >= LEAST_SEGMENTS else 1
+    jobs = min(jobs, plan.settings.shards)
+    if jobs < 2 or is_url(plan.store.root):
+        return None
+    check = room(options, jobs)
+
+    def work(part: int) -> Shard:
+        mine = [*range(part, plan.settings.shards, jobs)]
+        tell = progress if part == 0 else None
+        return Shard.of(*track(plan, options, scoped=scoped, shards=mine, progress=tell, watch=check))
+
+    return shared_out(work, jobs)
+
+
+def merge(plan: Plan, shards: Sequence[Shard]) -> Result:
+    """The shards as one result."""
+    facts = FlowFacts()
+    streams = array("Q")
+    counts: dict[str, int] = {}
+    for shard in shards:
+        facts.extend(shard.facts)
+        streams.frombytes(shard.streams)
+        for name, count in shard.counts.items():
+            counts[name] = counts.get(name, 0) + count
+    number_flows(facts, streams)
+    damaged = [each for shard in shards for each in shard.damaged]
+    last_ns = max(shard.last_ns for shard in shards)
+    return result(plan, facts, counts, last_ns, shards[0].names, damaged)
 
 
 def track(
@@ -45,8 +105,12 @@ def track(
     shards: list[int] | None = None,
     ordered: bool = False,
     progress: Progress | None = None,
+    watch: Callable[[int], None] | None = None,
 ) -> tuple[FlowFacts, Tracker, Reader]:
-    """The flows of some shards or of all, not yet numbered; the tracker, for its counters; the reader, for damage."""
+    """The flows of some shards or of all, not yet numbered; the tracker, for its counters; the reader, for damage.
+
+    `watch` is told before each batch how many flows may be held after it.
+    """
     bounds: dict[str, Any] = {} if options.max_flows is None else {"max_flows": options.max_flows}
     tracker = Tracker(keep_transitions=options.keep_transitions, **bounds)
     reader = Reader(plan, shards, scopes=scoped, ordered=ordered)
@@ -54,6 +118,8 @@ def track(
     gc.disable()
     try:
         for batch in reader.batches(progress):
+            if watch is not None:
+                watch(tracker.live + batch.count)
             tracker.feed(batch)
         facts = tracker.finish(max((part.described.last_ns for part in plan.parts), default=0))
     finally:

@@ -12,6 +12,8 @@ from dataset.conftest import QUESTIONS
 from pcaps_cases import PCAPS
 
 from analyzer.cli import main
+from analyzer.dataset import tracking
+from analyzer.jobs import shared_out
 
 SHARED = PCAPS.parent.parent / "shared" / "captures"
 NOT_CAPTURES = {".json", ".md", ".py", ".tsv"}
@@ -71,11 +73,27 @@ def test_narrowing_is_the_same(rotated: list[Path], ask: Ask, index: Index) -> N
     assert ask("flows", dataset, *narrow) == ask("flows", *rotated, *narrow)
 
 
+def test_several_processes_track_shards_of_their_own(
+    rotated: list[Path], taps: list[Path], ask: Ask, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for captures, name in ((rotated, "rotated"), (taps, "taps")):
+        dataset = index(captures, name=name)
+        for question in QUESTIONS:
+            assert ask(*question, dataset, "--jobs", "3") == ask(*question, *captures)
+    shared = []
+    monkeypatch.setattr(tracking, "shared_out", lambda work, jobs: shared.append(jobs) or shared_out(work, jobs))
+    monkeypatch.setattr(tracking, "processors", lambda: 2)
+    for least, expected in ((10**9, []), (1, [2])):  # of their own accord, where there is enough to do
+        monkeypatch.setattr(tracking, "LEAST_SEGMENTS", least)
+        assert ask("report", "--json", dataset) == ask("report", "--json", *captures)
+        assert shared == expected
+
+
 def test_flows_that_leave_at_the_bound_are_the_same(rotated: list[Path], ask: Ask, index: Index) -> None:
     dataset = index(rotated)
     few = ("report", "--json", "--max-flows", "20")
     answer = ask(*few, dataset)
-    assert answer == ask(*few, *rotated)
+    assert answer == ask(*few, *rotated) == ask(*few, dataset, "--jobs", "2")
     assert '"evicted_embryonic": 0' not in answer
 
 
