@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-PATIENCE_S = 20.0
+from waiting import PATIENCE_S
 
 
 class Terminal:
@@ -25,7 +25,6 @@ class Terminal:
         environment = {**os.environ, "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"}
         command = (*self._server, "-u", "new-session", "-d", *size, "-c", folder, shell)
         subprocess.run(command, check=True, env=environment)
-        self.until(lambda text: "ready$" in text)
 
     def keys(self, *keys: str) -> None:
         """Keys by tmux's names."""
@@ -62,6 +61,22 @@ class Terminal:
             assert time.monotonic() < end, text
             time.sleep(0.03)
 
+    def steady(self, holds: Callable[[str], bool]) -> str:
+        """The screen, once `holds` says so of it three times in a row while it stays the same."""
+        seen: list[str] = []
+
+        def stays(text: str) -> bool:
+            if not holds(text) or text not in seen:
+                seen.clear()
+            seen.append(text)
+            return holds(text) and len(seen) >= 3
+
+        return self.until(stays)
+
+    def shows(self, *words: str) -> str:
+        """The screen, once all of `words` are on it, wherever a line ends."""
+        return self.until(lambda text: all(one in " ".join(text.split()) for one in words))
+
     def close(self) -> None:
         subprocess.run([*self._server, "kill-server"], check=False)
 
@@ -70,6 +85,7 @@ class Terminal:
 def terminal(name: str, folder: str, width: int = 80, height: int = 24) -> Iterator[Terminal]:
     made = Terminal(name, width, height, folder)
     try:
+        made.until(lambda text: "ready$" in text)
         yield made
     finally:
         made.close()

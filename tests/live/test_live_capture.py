@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ import pcaps_cases
 import pytest
 import tiny_pcap
 from live.wire import Wire, as_ethernet, converse, finish, frames_of
+from waiting import PATIENCE_S, until
 
 import analyzer
 from analyzer.analysis import Analysis
@@ -32,7 +34,7 @@ from analyzer.live.tally import matrix
 
 CAPTURES = sorted(path for path in pcaps_cases.PCAPS.glob("*/*.pcap*") if path.suffix in (".pcap", ".pcapng"))
 LONG = {"incident": ("-x", "8")}  # 76 s: replayed faster, all others at their own speed
-COMMAND = (sys.executable, "-m", "analyzer", "live")
+COMMAND = (sys.executable, "-P", "-m", "analyzer", "live")  # -P: not the checkout, unless PYTHONPATH says so
 
 
 @contextmanager
@@ -47,11 +49,18 @@ def sniffing(wire: Wire, interface: str, **options: object) -> Iterator[analyzer
         sniffer.stop()
 
 
-def until(condition, seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.01)
+def all_read(sniffer: analyzer.Sniffer) -> bool:
+    """Whether every packet that the kernel has kept for it has been read."""
+    counted = sniffer._watch.ask(lambda watch: watch.source.counters())
+    return sniffer.packets == counted.received - counted.dropped_by_kernel
+
+
+def hand_over(wire: Wire, number: int, sniffer: analyzer.Sniffer, frames: list[bytes], at_once: int) -> None:
+    """Send frames, so many at once; what comes next is in a later block of the ring."""
+    for first in range(0, len(frames), at_once):
+        before = sniffer.packets
+        wire.send(number, *frames[first : first + at_once])
+        until(lambda before=before: sniffer.packets > before and all_read(sniffer))
 
 
 def syns(first: int, stop: int) -> list[bytes]:
@@ -88,6 +97,10 @@ def test_live_says_what_report_says_of_its_file(wire: Wire, tmp_path: Path, spee
             replays.append(wire.replay(number, as_ethernet(capture, tmp_path), *options))
         for replay in replays:
             finish(replay)
+        for sniffer, _ in sniffers.values():
+            until(lambda sniffer=sniffer: all_read(sniffer))
+        with ThreadPoolExecutor(len(sniffers)) as pool:  # each waits for its last block
+            list(pool.map(analyzer.Sniffer.stop, [sniffer for sniffer, _ in sniffers.values()]))
     for capture, (sniffer, file) in sniffers.items():
         written = analyzer.read(file)
         ours, theirs = sniffer.analysis(), written
@@ -95,8 +108,9 @@ def test_live_says_what_report_says_of_its_file(wire: Wire, tmp_path: Path, spee
         assert facts_of(ours) == facts_of(theirs), capture
         assert ours.report()["findings"] == theirs.report()["findings"], capture
         assert totals_of(sniffer) == (Counter(written.flows.handshake), Counter(written.flows.close)), capture
-        assert written.capture["packets"] == written.capture["received"] == sniffer.packets
-        assert written.capture["dropped_by_kernel"] == 0
+        # A machine that stands still longer than the ring is deep drops packets, and counts them.
+        kept = written.capture["received"] - written.capture["dropped_by_kernel"]
+        assert written.capture["packets"] == sniffer.packets == kept
 
 
 def test_what_is_written_is_what_tcpdump_writes(wire: Wire, tmp_path: Path) -> None:
@@ -110,11 +124,13 @@ def test_what_is_written_is_what_tcpdump_writes(wire: Wire, tmp_path: Path) -> N
         syn = tiny_pcap.segment("S", 100)
         wire.send(number, syn, syn[:12] + struct.pack(">HH", 0x8100, 0x0064) + syn[12:])
         converse(wire, near, 8001)
-        until(lambda: sniffer.packets >= 10)
-        time.sleep(0.1)
+        until(lambda: sniffer.packets >= 10 and all_read(sniffer))
+    ours = frames_of(tmp_path / "ours.pcapng")
+    whole = 24 + sum(16 + len(frame) for frame in ours)  # bytes of a pcap with as many
+    until(lambda: theirs.stat().st_size >= whole)
     peer.send_signal(signal.SIGINT)
-    peer.communicate(timeout=10)
-    assert frames_of(tmp_path / "ours.pcapng") == frames_of(theirs)
+    peer.communicate(timeout=PATIENCE_S)
+    assert ours == frames_of(theirs)
     assert struct.pack(">HH", 0x8100, 0x0064) in frames_of(theirs)[1]
     assert list(analyzer.read(tmp_path / "ours.pcapng").flows.handshake)[-1] == "complete"
 
@@ -127,7 +143,7 @@ def test_a_connection_over_loopback_is_seen_once(wire: Wire, interface: str) -> 
             listener.accept()[0].close()
             client.recv(1)
         listener.close()
-        until(lambda: sniffer.packets >= 6)
+        until(lambda: list(sniffer.analysis().flows.close) == ["graceful"])
     (flow,) = sniffer.analysis().flows.itertuples()
     assert (flow.handshake, flow.close, flow.capture_duplicates) == ("complete", "graceful", 0)
 
@@ -135,25 +151,37 @@ def test_a_connection_over_loopback_is_seen_once(wire: Wire, interface: str) -> 
 def test_while_it_runs_an_analysis_speaks_of_this_moment(wire: Wire) -> None:
     """A SYN that nobody answers has been given up 1.15 s later, although no packet says so."""
     number = wire.cable()
+    shown: list[tuple[int, str]] = []
+
+    def look() -> str:
+        """The state, kept with the time since the SYN that the analysis speaks of."""
+        given = sniffer.analysis()
+        (flow,) = given.flows.itertuples()
+        shown.append((given.result.end_ns - flow.last_ns.value, flow.originator_state))
+        return str(flow.originator_state)
+
     with sniffing(wire, f"n{number}") as sniffer:
         wire.send(number, tiny_pcap.segment("S", 100))
         until(lambda: sniffer.packets == 1)
-        assert list(sniffer.analysis().flows.originator_state) == ["SYN_SENT"]
-        time.sleep(1.2)
-        assert list(sniffer.analysis().flows.originator_state) == ["CLOSED"]
-    assert list(sniffer.analysis().flows.originator_state) == ["SYN_SENT"]  # as in a file, which ends with the SYN
+        until(lambda: look() == "CLOSED")
+        assert [state for age, state in shown if age < 1_150_000_000] == ["SYN_SENT"] * (len(shown) - 1)
+    assert look() == "SYN_SENT"  # as in a file, which ends with the SYN
 
 
 def test_count_and_seconds_end_it(wire: Wire) -> None:
     number = wire.cable()
     with sniffing(wire, f"n{number}", count=3) as sniffer:
         wire.send(number, *[tiny_pcap.segment("S", 100 + port, port=40_000 + port) for port in range(9)])
-        assert sniffer.join(5)
+        assert sniffer.join(PATIENCE_S)
         assert sniffer.packets == 3
-    with wire.near:
-        began = time.monotonic()
-        assert len(analyzer.sniff(f"n{number}", seconds=0.3).flows) == 0
-        assert 0.25 < time.monotonic() - began < 3
+
+    def took() -> float:
+        with wire.near:
+            began = time.monotonic()
+            assert len(analyzer.sniff(f"n{number}", seconds=0.3).flows) == 0
+            return time.monotonic() - began
+
+    assert 0.25 < min(took() for _ in range(3)) < 3  # the machine may stand still during one of them
 
 
 def test_only_what_the_filter_lets_through_is_counted(wire: Wire) -> None:
@@ -161,7 +189,7 @@ def test_only_what_the_filter_lets_through_is_counted(wire: Wire) -> None:
     with sniffing(wire, f"n{number}", filter="tcp port 81") as sniffer:
         wire.send(number, *[tiny_pcap.segment("S", 1, to=port) for port in (80, 81, 82)])
         until(lambda: sniffer.packets > 0)
-        time.sleep(0.1)
+        time.sleep(0.1)  # what might come wrongly
     assert list(sniffer.analysis().flows.responder_port) == [81]
     assert sniffer.analysis().capture["received"] == 1
 
@@ -175,12 +203,8 @@ def test_an_interface_may_go_and_come_back(wire: Wire) -> None:
         until(lambda: any("has gone" in note for note in sniffer.analysis().capture["notes"]))
         new_cable(wire, number)
         until(lambda: any("is back" in note for note in sniffer.analysis().capture["notes"]))
-
-        def heard() -> bool:
-            wire.send(number, tiny_pcap.segment("S", 2, port=40_001))  # a cable just plugged in may lose the first
-            return sniffer.packets >= 2
-
-        until(heard)
+        wire.send(number, tiny_pcap.segment("S", 2, port=40_001))
+        until(lambda: sniffer.packets == 2)
     assert len(sniffer.analysis().flows) == 2
 
 
@@ -190,6 +214,7 @@ def new_cable(wire: Wire, number: int) -> None:
     wire.near.run(*pair, "netns", wire.far.namespace)
     wire.near.run("ip", "link", "set", f"n{number}", "up")
     wire.far.run("ip", "link", "set", f"f{number}", "up")
+    wire.plugged_in(number)
 
 
 def test_processes_of_a_fanout_group_share_whole_connections(wire: Wire) -> None:
@@ -201,7 +226,7 @@ def test_processes_of_a_fanout_group_share_whole_connections(wire: Wire) -> None
             answer = tiny_pcap.segment("S.", 9, 2, answer=True, port=port)
             wire.send(number, tiny_pcap.segment("S", 1, port=port), answer)
         until(lambda: one.packets + other.packets >= 200)
-        time.sleep(0.2)
+        time.sleep(0.2)  # what might come twice
     assert one.packets + other.packets == 200
     ports = [set(sniffer.analysis().flows.originator_port) for sniffer in (one, other)]
     assert ports[0] | ports[1] == set(range(40_000, 40_100))
@@ -243,9 +268,10 @@ def test_files_take_turns_and_read_as_one(wire: Wire, tmp_path: Path) -> None:
         live = wire.start(wire.near, *COMMAND, f"n{number}", *options, stdout=out)
     until(lambda: (tmp_path / "turn-00001.pcapng").exists())
     for first in range(0, 900, 100):
+        before = written_to(tmp_path)
         wire.send(number, *syns(first, first + 100))
-        time.sleep(0.06)  # a block of the ring each
-    until(lambda: wire.send(number, *syns(0, 9)) or live.poll() is not None, 60)  # what a busy cable may have lost
+        until(lambda before=before: written_to(tmp_path) > before)  # a block of the ring each
+    until(lambda: wire.send(number, *syns(0, 9)) or live.poll() is not None)  # what a busy cable may have lost
     files = sorted(tmp_path.glob("turn-*.pcapng"))
     assert len(files) > 3
     assert all(file.stat().st_size <= 20 << 10 for file in files)
@@ -255,17 +281,22 @@ def test_files_take_turns_and_read_as_one(wire: Wire, tmp_path: Path) -> None:
     assert f'"files": ["{files[0]}"' in said.read_text().splitlines()[-1]
 
 
+def written_to(folder: Path) -> int:
+    """Bytes in the files that take turns there."""
+    return sum(file.stat().st_size for file in folder.glob("turn-*.pcapng"))
+
+
 def test_of_the_files_only_the_newest_are_kept(wire: Wire, tmp_path: Path) -> None:
     number = wire.cable()
-    options = ("--rotate-time", "0.2", "--keep", "2", "--duration", "2.5", "--json")
+    options = ("--rotate-time", "0.2", "--keep", "2", "--json")
     live = wire.start(wire.near, *COMMAND, f"n{number}", "--write", str(tmp_path / "turn.pcapng"), *options)
-    while live.poll() is None:
-        wire.send(number, tiny_pcap.segment("S", 1))
-        time.sleep(0.1)
+    until(lambda: (tmp_path / "turn-00001.pcapng").exists())
+    until(lambda: wire.send(number, tiny_pcap.segment("S", 1)) or (tmp_path / "turn-00004.pcapng").exists())
+    live.send_signal(signal.SIGINT)
     finish(live)
     kept = sorted(path.name for path in tmp_path.iterdir())
     assert len(kept) == 2
-    assert kept[0] > "turn-00001.pcapng"
+    assert kept[1] > kept[0] > "turn-00002.pcapng"
 
 
 def test_killed_while_writing_it_leaves_a_file_that_reads_to_its_last_block(wire: Wire, tmp_path: Path) -> None:
@@ -274,7 +305,7 @@ def test_killed_while_writing_it_leaves_a_file_that_reads_to_its_last_block(wire
     replay = wire.replay(number, pcaps_cases.PCAPS / "incident" / "incident.pcap", "-p", "20000", "-l", "0")
     live = wire.start(wire.near, *COMMAND, f"n{number}", "--write", str(file), "--json")
     try:
-        until(lambda: file.exists() and file.stat().st_size > 2 << 20, 30)
+        until(lambda: file.exists() and file.stat().st_size > 2 << 20)
     finally:
         live.kill()
         replay.kill()
@@ -293,13 +324,8 @@ def test_a_full_disk_ends_the_file_and_not_the_capture(wire: Wire, tmp_path: Pat
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], check=True)
     try:
         with sniffing(wire, f"n{number}", write=disk / "full.pcapng") as sniffer:
-            for first in range(0, 1000, 100):
-                wire.send(
-                    number, *[tiny_pcap.segment("S", 1, port=40_000 + port) for port in range(first, first + 100)]
-                )
-                time.sleep(0.06)
-            until(lambda: sniffer.packets >= 900)  # on a busy machine the cable itself may lose some
-            time.sleep(0.3)
+            hand_over(wire, number, sniffer, syns(0, 1000), 100)
+            assert sniffer.packets >= 900  # on a busy machine the cable itself may lose some
         written = analyzer.read(disk / "full.pcapng")
         assert 100 <= len(written.flows) < 1000
         assert not written.capture["truncated"]
@@ -325,12 +351,9 @@ def test_each_note_is_told_once_in_its_order_however_many_connections_are_forgot
             def step() -> None:
                 told.extend(event["text"] for event in following.pulse())
 
-            wire.send(number, *syns(0, 400))
-            until(lambda: sniffer.packets >= 300)
+            hand_over(wire, number, sniffer, syns(0, 400), 400)
             step()
-            for first in range(0, 4000, 500):
-                wire.send(number, *syns(first, first + 500))
-                time.sleep(0.06)
+            hand_over(wire, number, sniffer, syns(0, 4000), 500)
             until(lambda: step() or len(told) == 1)
             for turn in (1, 2):
                 wire.near.run("ip", "link", "set", f"n{number}", "down")
@@ -356,9 +379,8 @@ def test_a_flood_is_counted_whole_and_kept_in_bounds(wire: Wire) -> None:
     number = wire.cable()
     frames = [tiny_pcap.segment("S", 1, port=1024 + port) for port in range(20_000)]
     with sniffing(wire, f"n{number}", max_flows=1000, kept_flows=2000) as sniffer:
-        wire.send(number, *frames)
-        until(lambda: sniffer.packets >= 19_000)
-        time.sleep(0.3)
+        hand_over(wire, number, sniffer, frames, 10_000)
+        assert sniffer.packets > 4 * (3000 + watch.BATCH_SEGMENTS)  # on a busy machine the cable may lose some
     given = sniffer._watch.ask(moment.taken)
     totals = given.tally.plus(matrix(given.result.facts)[: given.held], given.result.end_ns)
     assert totals.handshake == {"unanswered": sniffer.packets}
@@ -376,10 +398,17 @@ def test_a_clock_that_is_set_is_said_and_time_goes_on(wire: Wire, monkeypatch: p
         ahead = SimpleNamespace(**{**vars(time), "time_ns": lambda: time.time_ns() + 3_600_000_000_000})
         monkeypatch.setattr(ring, "time", ahead)
         until(lambda: any("set forward by 3600.0 s" in note for note in sniffer.analysis().capture["notes"]))
-        assert abs(sniffer.analysis().result.end_ns - time.time_ns()) < 10**9
+        assert off_by(sniffer) < 10**9
         monkeypatch.setattr(ring, "time", time)
         until(lambda: any("set back by 3600.0 s" in note for note in sniffer.analysis().capture["notes"]))
-        assert abs(sniffer.analysis().result.end_ns - time.time_ns()) < 10**9
+        assert off_by(sniffer) < 10**9
+
+
+def off_by(sniffer: analyzer.Sniffer) -> int:
+    """How far the moment of an analysis lies outside of the time that asking for it took, ns."""
+    before = time.time_ns()
+    end = sniffer.analysis().result.end_ns
+    return max(before - end, end - time.time_ns(), 0)
 
 
 def test_where_there_is_no_ring_scapys_sockets_serve(wire: Wire, tmp_path: Path) -> None:
@@ -414,7 +443,7 @@ def test_what_cannot_be_watched_is_said_in_a_line(wire: Wire, interface, options
 
 def test_without_the_right_it_says_which_and_how_to_grant_it(wire: Wire) -> None:
     dropped = ["setpriv", "--bounding-set", "-net_raw", "--inh-caps", "-net_raw", *COMMAND, "lo", "--json"]
-    done = subprocess.run(dropped, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(dropped, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 1
     assert "CAP_NET_RAW" in done.stderr
     assert "setcap cap_net_raw+ep" in done.stderr
@@ -422,7 +451,7 @@ def test_without_the_right_it_says_which_and_how_to_grant_it(wire: Wire) -> None
 
 
 def test_a_file_that_is_standard_output_is_refused() -> None:
-    done = subprocess.run([*COMMAND, "lo", "--write", "-"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*COMMAND, "lo", "--write", "-"], capture_output=True, text=True, timeout=PATIENCE_S)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "name a file" in done.stderr
 
@@ -438,7 +467,7 @@ def test_what_ends_the_thread_reaches_who_asks(wire: Wire, monkeypatch: pytest.M
     sniffer.start()
     monkeypatch.setattr(sniffer._watch, "_frames", broken)
     wire.send(number, tiny_pcap.segment("S", 1))
-    assert sniffer.join(5)
+    assert sniffer.join(PATIENCE_S)
     for ask in (sniffer.analysis, sniffer.stop):
         with pytest.raises(RuntimeError, match="no more"):
             ask()
@@ -456,14 +485,15 @@ def test_root_is_given_up_once_the_interface_is_open(wire: Wire, tmp_path: Path)
     environment = {**os.environ, "SUDO_UID": "65534", "SUDO_GID": "65534", "SUDO_USER": "nobody"}
     options = (f"n{number}", "--json", "--write", str(folder / "his.pcapng"))
     live = wire.start(wire.near, *COMMAND, *options, env=environment)
-    until(lambda: (folder / "his.pcapng").exists())
-    time.sleep(0.3)
-    status = Path(f"/proc/{live.pid}/status").read_text()
+    file = folder / "his.pcapng"
+    until(lambda: file.exists() and file.stat().st_size > 0)
+    header = file.stat().st_size
     wire.send(number, tiny_pcap.segment("S", 1))
-    time.sleep(0.3)
+    until(lambda: file.stat().st_size > header)  # it is at work
+    status = Path(f"/proc/{live.pid}/status").read_text()
     live.send_signal(signal.SIGINT)
     said = finish(live)
     assert "\nUid:\t65534\t65534\t65534\t65534\n" in status
     assert "\nCapEff:\t0000000000000000\n" in status
-    assert (folder / "his.pcapng").stat().st_uid == 65534
+    assert file.stat().st_uid == 65534
     assert '"flows": 1' in said
