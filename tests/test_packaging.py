@@ -48,6 +48,17 @@ def copy_of_project(target: Path) -> Path:
     return target
 
 
+def wheel_of(project: Path, folder: Path) -> Path:
+    """A wheel of a source tree, made in that folder."""
+    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, project, cwd=folder)
+    return next(folder.glob("*.whl"))
+
+
+def names_in(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
 class Environment:
     """A virtual environment of its own."""
 
@@ -96,27 +107,35 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def built(package_index: None, compiler: None, sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the sdist and, made from it, the wheel."""
-    folder = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--outdir", folder, cwd=sources)
-    return folder
+def sdist(package_index: None, sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sdist")
+    run(sys.executable, "-m", "build", "--sdist", "--outdir", folder, cwd=sources)
+    return next(folder.glob("*.tar.gz"))
 
 
 @pytest.fixture(scope="session")
-def wheel(built: Path) -> Path:
-    return next(built.glob("*.whl"))
+def unpacked(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is in the sdist; what a build leaves behind stays here as well."""
+    folder = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder, filter="data")
+    return next(folder.iterdir())
+
+
+@pytest.fixture(scope="session")
+def wheel(compiler: None, unpacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, made from the sdist."""
+    return wheel_of(unpacked, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="session")
 def wheel_names(wheel: Path) -> set[str]:
-    with zipfile.ZipFile(wheel) as archive:
-        return set(archive.namelist())
+    return names_in(wheel)
 
 
 @pytest.fixture(scope="session")
-def sdist_names(built: Path) -> set[str]:
-    with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
+def sdist_names(sdist: Path) -> set[str]:
+    with tarfile.open(sdist) as archive:
         return {name.partition("/")[2] for name in archive.getnames()}
 
 
@@ -186,15 +205,22 @@ def test_sdist_holds_no_tests_and_no_captures(sdist_names: set[str]) -> None:
     assert not [name for name in sdist_names if name.startswith(("tests", "pcaps", "benchmarks"))]
 
 
-def test_a_second_wheel_holds_the_same(built: Path, wheel_names: set[str], sources: Path, tmp_path: Path) -> None:
-    for _ in range(2):
-        run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", tmp_path, sources, cwd=tmp_path)
-    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as archive:
-        assert set(archive.namelist()) == wheel_names
+def test_a_second_wheel_holds_the_same(wheel_names: set[str], unpacked: Path, tmp_path: Path) -> None:
+    """Made where the first one has left its traces."""
+    assert (unpacked / "build").is_dir()
+    assert names_in(wheel_of(unpacked, tmp_path)) == wheel_names
 
 
-def test_building_leaves_no_generated_files_beside_the_sources(built: Path, sources: Path) -> None:
-    assert not [path for path in (sources / "analyzer").rglob("*") if path.suffix in {".c", ".so", ".pyd"}]
+def test_a_checkout_installs_what_the_sdist_does(wheel_names: set[str], without_compiler: Environment) -> None:
+    (library,) = {path.parent.resolve() for path in without_compiler.folder.rglob("handshake_analyzer-*.dist-info")}
+    installed = {str(path.relative_to(library)) for path in (library / "analyzer").rglob("*.*")}
+    ours = {name for name in wheel_names if name.startswith("analyzer/") and not name.endswith((".so", ".pyd"))}
+    assert {name for name in installed if "__pycache__" not in name} == ours
+
+
+def test_building_leaves_no_generated_files_beside_the_sources(wheel: Path, sources: Path, unpacked: Path) -> None:
+    made = [path for built in (sources, unpacked) for path in (built / "analyzer").rglob("*")]
+    assert not [path for path in made if path.suffix in {".c", ".so", ".pyd"}]
 
 
 def test_wheel_installs_in_a_clean_environment(wheel: Path, tmp_path: Path) -> None:
