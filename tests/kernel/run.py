@@ -9,21 +9,53 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+import threading
 import time
 import traceback
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
 from kernel.cases import closing, ends, mixes, opening, queues, trouble, views  # noqa: F401  register their cases
 from kernel.stage import CASES, Stage, counters
-from lab import Net, need_root_and_tools
+from lab import LabError, Net, need_root_and_tools
 
 TOOLS = ("dumpcap", "ip", "nft", "nstat", "ss", "tcpdump")
 AT_ONCE = 16  # cases mostly sleep
 TRIES = 3  # a busy machine delays a timer now and then
 SHORT_S, FEW_AT_ONCE = 20, 4  # what was delayed too often is played once more when the others are over
+STILL_S, LOOK_S = 0.6, 0.05  # the cases and their tests allow for delays of a few tenths of a second
 HOSTS = ("client", "router", "server")
+
+
+@contextmanager
+def never_still() -> Iterator[None]:
+    """Raises LabError where the machine has let nothing run for STILL_S at a time: the kernel's timers were late, too.
+
+    A process that only sleeps is woken at once by a machine that is no more than busy.
+    """
+    over = threading.Event()
+    longest = 0.0
+
+    def look() -> None:
+        nonlocal longest
+        before = time.monotonic()
+        while not over.wait(LOOK_S):
+            now = time.monotonic()
+            longest = max(longest, now - before - LOOK_S)
+            before = now
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        looking.join()
+    if longest > STILL_S:
+        raise LabError(f"the machine stood still for {longest:.1f} s")
 
 
 def play(name: str, folder: Path) -> str:
@@ -37,7 +69,8 @@ def play(name: str, folder: Path) -> str:
                 net = Net(f"{name[:20]}-{attempt}", case.one_way_s, case.jitter_s, case.copies)
                 stage = Stage(name, net, Path(scratch))
                 before = {host: counters(getattr(net, host)) for host in HOSTS}
-                case.play(stage)
+                with never_still():
+                    case.play(stage)
                 after = {host: counters(getattr(net, host)) for host in HOSTS}
                 grown = {
                     host: {key: value - before[host].get(key, 0) for key, value in after[host].items() if value}
