@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import tiny_pcap
 from pcaps_cases import PCAPS
+from waiting import PATIENCE_S
 
 import analyzer
 from analyzer import pictures
@@ -42,6 +43,7 @@ def test_a_capture_without_anything_to_show_has_empty_pictures(tmp_path: Path, n
 def test_no_picture_on_paper_cuts_off_what_is_written_in_it(incident, browser: Any) -> None:
     """In the fonts of a browser, which are not those that the picture was laid out with."""
     shown = browser.new_page()
+    shown.set_default_timeout(PATIENCE_S * 1000)
     for name in ALL:
         shown.set_content(getattr(incident.charts, name)().svg())
         outside = shown.evaluate(

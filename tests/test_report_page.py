@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import tiny_pcap
 from pcaps_cases import PCAPS
+from waiting import PATIENCE_S
 
 import analyzer
 from analyzer.cli import main
@@ -196,6 +197,7 @@ def opened(browser: Any, report: Path) -> Iterator[Any]:
 def tab(browser: Any, path: Path) -> Iterator[Any]:
     heard: list[str] = []
     context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    context.set_default_timeout(PATIENCE_S * 1000)
     shown = context.new_page()
     shown.on("console", lambda message: heard.append(f"console: {message.text}"))
     shown.on("pageerror", lambda error: heard.append(f"error: {error}"))
@@ -400,6 +402,7 @@ def test_hostile_strings_do_nothing_in_a_browser(browser: Any, tmp_path: Path) -
 
 def test_without_scripts_the_page_is_whole(browser: Any, report: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
+    context.set_default_timeout(PATIENCE_S * 1000)
     shown = context.new_page()
     shown.goto(report.as_uri())
     assert shown.locator("tbody tr").count() == 53 + 32 + 20
