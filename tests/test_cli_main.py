@@ -6,17 +6,17 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import tiny_pcap
+from waiting import PATIENCE_S
 
 import analyzer
 from analyzer import cli
 from analyzer.cli import main
 
-COMMAND = [sys.executable, "-m", "analyzer"]
+COMMAND = [sys.executable, "-P", "-m", "analyzer"]  # -P: not the checkout, unless PYTHONPATH says so
 
 
 def run(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -115,12 +115,12 @@ def test_a_signal_while_a_pipe_is_kept_leaves_no_temporary_file(tmp_path):
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     words = ["report", "-", "--html", str(tmp_path / "page.html")]
     command = subprocess.Popen([*COMMAND, *words], stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
-    end = time.monotonic() + 60
-    while not list(tmp_path.glob("*.capture")) and time.monotonic() < end:
-        time.sleep(0.01)
-    assert len(list(tmp_path.iterdir())) == 1
+    assert command.stdin is not None
+    command.stdin.write(bytes(1 << 20))  # more than a pipe holds: once it is gone, keeping it has begun
+    command.stdin.flush()
+    assert [path.suffix for path in tmp_path.iterdir()] == [".capture"]
     command.send_signal(signal.SIGTERM)
-    assert command.communicate(timeout=60)[1] == b"handshake: terminated\n"
+    assert command.communicate(timeout=PATIENCE_S)[1] == b"handshake: terminated\n"
     assert command.returncode == 143
     assert list(tmp_path.iterdir()) == []
 
@@ -149,13 +149,13 @@ def test_signals_that_the_caller_ignores_stay_ignored(capture):
     ],
 )
 def test_standard_streams_that_the_caller_has_closed(capture, tmp_path, closed, status, said):
-    line = f"'{sys.executable}' -m analyzer flows '{capture}' --json {closed}".replace("OUT", str(tmp_path / "rows"))
+    line = f"'{sys.executable}' -P -m analyzer flows '{capture}' --json {closed}".replace("OUT", str(tmp_path / "rows"))
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (status, said)
 
 
 def test_closed_standard_input_holds_no_capture():
-    line = f"'{sys.executable}' -m analyzer report - <&-"
+    line = f"'{sys.executable}' -P -m analyzer report - <&-"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("handshake: standard input is empty")
@@ -163,7 +163,7 @@ def test_closed_standard_input_holds_no_capture():
 
 def test_a_reader_that_leaves_early_is_met_with_silence(capture):
     done = subprocess.run(
-        ["bash", "-c", f"'{sys.executable}' -m analyzer flows '{capture}' --json | true; echo ${{PIPESTATUS[0]}}"],
+        ["bash", "-c", f"'{sys.executable}' -P -m analyzer flows '{capture}' --json | true; echo ${{PIPESTATUS[0]}}"],
         capture_output=True,
         text=True,
         check=True,

@@ -149,7 +149,7 @@ def on_terminal(*words: str, columns: int = 80, **environment: str) -> str:
     kept = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     env = {**kept, "TERM": "xterm", "COLUMNS": str(columns), **environment}
     with subprocess.Popen(
-        [sys.executable, "-m", "analyzer", *words], stdout=follower, stderr=subprocess.DEVNULL, env=env
+        [sys.executable, "-P", "-m", "analyzer", *words], stdout=follower, stderr=subprocess.DEVNULL, env=env
     ) as process:
         os.close(follower)
         out = b""

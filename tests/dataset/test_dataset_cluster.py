@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 import tiny_pcap
 from conftest import only_once
 from dataset.conftest import QUESTIONS
+from waiting import PATIENCE_S, until
 
 from analyzer.cli import main
 
@@ -83,7 +83,7 @@ def held_at_work(mark: Path, shards: int) -> Callable[[], None]:
                 except FileExistsError:  # the other one waits
                     pass
                 else:
-                    time.sleep(60)
+                    time.sleep(600)  # until it is killed
             return quick(*words, **named)
 
         cluster.track = held
@@ -93,11 +93,7 @@ def held_at_work(mark: Path, shards: int) -> Callable[[], None]:
 
 def wait_for(mark: Path) -> int:
     """The process id of the worker that waits."""
-    deadline = time.monotonic() + 60
-    while not mark.exists():
-        if time.monotonic() > deadline:
-            pytest.fail("the workers never got to work")
-        time.sleep(0.02)
+    until(mark.exists)
     return int(mark.read_text())
 
 
@@ -115,8 +111,8 @@ def test_a_worker_killed_at_work_changes_nothing(
         at_work.start()
         victim = wait_for(tmp_path / "held")
         os.kill(victim, signal.SIGKILL)
-        at_work.join(timeout=120)
-        client.wait_for_workers(2, timeout=60)
+        at_work.join(timeout=PATIENCE_S)
+        client.wait_for_workers(2, timeout=PATIENCE_S)
         assert victim not in client.run(os.getpid).values()
     assert said == [expected]
 
@@ -136,7 +132,7 @@ def test_a_scheduler_that_goes_away_is_an_error_of_one_line(
             at_work = threading.Thread(target=lambda: said.append(main(words)))
             at_work.start()
             wait_for(tmp_path / "held")
-    at_work.join(timeout=60)
+    at_work.join(timeout=PATIENCE_S)
     assert said == [1]
     assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("handshake:")] == [
         "handshake: the cluster went away: the connection to its scheduler is lost"
@@ -218,8 +214,8 @@ def test_a_worker_killed_at_work_changes_nothing_in_the_table(
         at_work.start()
         victim = wait_for(tmp_path / "held")
         os.kill(victim, signal.SIGKILL)
-        at_work.join(timeout=120)
-        client.wait_for_workers(2, timeout=60)
+        at_work.join(timeout=PATIENCE_S)
+        client.wait_for_workers(2, timeout=PATIENCE_S)
         assert victim not in client.run(os.getpid).values()
     (there,) = said
     assert there.equals(one_table(rotated, tmp_path / "one.parquet"))

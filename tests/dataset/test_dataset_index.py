@@ -8,12 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import tiny_pcap
+from waiting import until
 
 from analyzer.cli import main
 
@@ -74,22 +74,28 @@ def test_of_two_states_of_a_capture_the_newer_counts(tmp_path, capsys, ask) -> N
 def test_an_index_killed_in_the_middle_goes_on_where_it_was(rotated, tmp_path, capsys, ask) -> None:
     dataset = tmp_path / "d"
     pipe = tmp_path / "zz.pcap"
-    os.mkfifo(pipe)  # what comes last never ends, so that the kill finds the index at work
+    os.mkfifo(pipe)  # nothing ever comes out of it, so that the kill finds the index waiting, before the fourth
     code = (
         "import sys; from analyzer.dataset import indexing; from analyzer.cli import main;"
         "one = indexing.index_one\n"
         "def slow(store, settings, capture, tell):\n"
-        "    if capture.name.endswith('3'): open(sys.argv[2])\n"
+        "    if capture.name.endswith('3'): open(sys.argv[2]).read()\n"
         "    return one(store, settings, capture, tell)\n"
         "indexing.index_one = slow\n"
         "main(['index', *sys.argv[3:], '-o', sys.argv[1]])"
     )
     process = subprocess.Popen([sys.executable, "-P", "-c", code, dataset, pipe, *rotated], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while len(list((dataset / "segments").glob("*.parquet"))) < 3 and time.monotonic() < deadline:
-        time.sleep(0.05)
+
+    def open_for_writing() -> int | None:
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody reads it yet
+            return None
+
+    writing = until(open_for_writing)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    os.close(writing)
     said = indexed(capsys, *rotated, "-o", dataset)
     assert (said["already_there"], said["indexed"]) == (3, 4)
     assert ask("report", "--json", dataset) == ask("report", "--json", *rotated)

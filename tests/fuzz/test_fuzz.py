@@ -17,6 +17,7 @@ from conftest import only_once
 from fuzz import mutation, targets
 from fuzz.targets import TARGETS
 from pcaps_cases import PCAPS
+from waiting import PATIENCE_S
 
 HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
@@ -25,8 +26,8 @@ SHARED = HERE.parents[2] / "shared" / "captures"
 GUIDED_S, SEED = 1, 9502
 #: mutants of each run; about five seconds
 MUTANTS = {"report": 100, "page": 3}
-#: seconds of wall clock that no mutant may take: thrice what the slowest takes on a busy machine
-PATIENCE_S = 30
+#: seconds of processor time that no mutant may take: thrice what the slowest takes on a busy machine
+ENOUGH_S = 30
 
 
 @pytest.mark.parametrize("target", sorted(path.name for path in CORPUS.iterdir()))
@@ -43,9 +44,9 @@ def test_captures_changed_at_random_pass(target: str) -> None:
     dice = random.Random(target)
     for _ in range(MUTANTS[target]):
         data = mutation.mutant(dice, dice.choice(found), dice.choice(found))
-        began = time.monotonic()
+        began = time.process_time()
         TARGETS[target](data)
-        assert time.monotonic() - began < PATIENCE_S
+        assert time.process_time() - began < ENOUGH_S
 
 
 @pytest.mark.parametrize("target", sorted(path.name for path in CORPUS.iterdir()))
@@ -54,8 +55,9 @@ def test_guided_search_finds_nothing(target: str, tmp_path: Path) -> None:
     if importlib.util.find_spec("atheris") is None:
         pytest.skip("atheris is not installed (it has wheels for Linux only): pip install atheris")
     words = [str(tmp_path), str(CORPUS / target), f"-max_total_time={GUIDED_S}", f"-seed={SEED}"]
+    words.append(f"-timeout={PATIENCE_S:.0f}")  # libFuzzer counts the time that the machine stands still as well
     command = [sys.executable, str(HERE / "guided.py"), target, *words, f"-artifact_prefix={tmp_path}/"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=5 * PATIENCE_S)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "INITED cov: " in done.stderr, "nothing was instrumented"
 

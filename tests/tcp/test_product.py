@@ -154,7 +154,7 @@ def walk(prefix: str, path: list[tuple[str, str]]) -> None:
     invariants.check(trace(bodies))
 
 
-often = settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+often = settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
 @often

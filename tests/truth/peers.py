@@ -111,7 +111,7 @@ def tcptrace(path: Path) -> dict[Ends, Counter[str]] | None:
     All connections of a 4-tuple together: tcptrace starts a new one after four minutes of silence.
     """
     command = ["tcptrace", "-n", "--csv", "-l", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=600)
     rows = csv.DictReader(line for line in done.stdout.splitlines() if line and not line.startswith("#"))
     found: dict[Ends, Counter[str]] = {}
     for raw in rows:

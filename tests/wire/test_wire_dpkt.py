@@ -20,7 +20,7 @@ def _options(mss: int, shift: int) -> bytes:
     return bytes([2, 4]) + mss.to_bytes(2, "big") + bytes([1, 3, 3, shift])
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     header=headers,
     mss=u16,
