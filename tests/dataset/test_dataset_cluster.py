@@ -19,11 +19,18 @@ from dataset.conftest import QUESTIONS
 from waiting import PATIENCE_S, until
 
 from analyzer.cli import main
+from analyzer.dataset import cluster as cluster_module
 
 distributed = pytest.importorskip("distributed")
 
 Ask = Callable[..., str]
 Index = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may take longer to answer than a person waits for a scheduler that is not there."""
+    monkeypatch.setattr(cluster_module, "PATIENCE_S", PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
@@ -263,9 +270,7 @@ def test_one_line_says_what_is_wrong(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from analyzer.dataset import cluster
-
-    monkeypatch.setattr(cluster, "PATIENCE_S", 2)
+    monkeypatch.setattr(cluster_module, "PATIENCE_S", 2)
     dataset = index(rotated[:1])
     capsys.readouterr()
     assert main([word.format(capture=rotated[0], dataset=dataset) for word in words]) == status

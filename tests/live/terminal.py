@@ -14,6 +14,9 @@ from contextlib import contextmanager
 
 from waiting import PATIENCE_S
 
+#: what a terminal around it has exported, and what sudo says of who has called it
+NOT_ITS = ("SUDO_GID", "SUDO_UID", "SUDO_USER", "TMUX", "TMUX_PANE")
+
 
 class Terminal:
     """One pane with a shell in it."""
@@ -22,7 +25,8 @@ class Terminal:
         self._server = ("tmux", "-L", name, "-f", "/dev/null")
         shell = "env PS1='ready$ ' ENV= sh"
         size = ("-x", str(width), "-y", str(height))
-        environment = {**os.environ, "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"}
+        kept = {name: value for name, value in os.environ.items() if name not in NOT_ITS}
+        environment = {**kept, "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"}
         command = (*self._server, "-u", "new-session", "-d", *size, "-c", folder, shell)
         subprocess.run(command, check=True, env=environment)
 

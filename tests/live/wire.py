@@ -72,8 +72,9 @@ class Wire:
         return self.start(self.far, "tcpreplay", "-q", *options, "-i", f"f{number}", str(capture))
 
     def start(self, host: Host, *words: str, **options: object) -> subprocess.Popen[bytes]:
-        """A program inside a host, begun."""
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        """A program inside a host, begun as root: without what sudo says of who has called it."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SUDO_")}
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment, **options}
         begun = subprocess.Popen(["ip", "netns", "exec", host.namespace, *words], **options)  # type: ignore[call-overload]
         self._started.append(begun)
         return begun
