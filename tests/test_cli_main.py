@@ -98,6 +98,7 @@ def test_a_signal_in_the_middle_of_writing_leaves_the_old_file_and_nothing_else(
         "def write(out, *_):\n"
         "    out.write('half')\n"
         f"    os.kill(os.getpid(), {int(number)})\n"
+        f"signal.signal({int(number)}, signal.SIG_DFL)\n"  # under nohup it would be ignored
         "jsonl.write = write\n"
         "status = cli.main(sys.argv[1:])\n"
         f"assert signal.getsignal({int(number)}) == signal.SIG_DFL\n"

@@ -192,11 +192,12 @@ class Stage:
         while left:
             if time.monotonic() > deadline:
                 raise LabError(f"after {seconds:.0f} s there are still {sorted(left)}")
+            before = time.time()
             rows = {host: getattr(self.net, host).sockets() for host in {host for host, _ in left}}
             now = time.time()
             for (host, ends), seen in list(left.items()):
                 if _state(rows[host], ends) != "CLOSED":
-                    left[host, ends] = now
+                    left[host, ends] = before  # what `ss` saw was so at some time since
                     continue
                 if not seen:
                     raise LabError(f"{ends} on the {host} was gone too early")

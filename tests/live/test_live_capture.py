@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import pcaps_cases
@@ -473,20 +474,21 @@ def test_what_ends_the_thread_reaches_who_asks(wire: Wire, monkeypatch: pytest.M
             ask()
 
 
-def test_root_is_given_up_once_the_interface_is_open(wire: Wire, tmp_path: Path) -> None:
+@pytest.fixture
+def nobodys() -> Iterator[Path]:
+    """A folder of nobody's; pytest closes its own to all others whenever it is started."""
+    with TemporaryDirectory() as made:
+        os.chown(made, 65534, 65534)
+        yield Path(made)
+
+
+def test_root_is_given_up_once_the_interface_is_open(wire: Wire, nobodys: Path) -> None:
     number = wire.cable()
-    folder = tmp_path / "nobodys"
-    folder.mkdir()
-    os.chown(folder, 65534, 65534)
-    for parent in folder.parents:
-        parent.chmod(parent.stat().st_mode | 0o111)
-        if parent == Path("/tmp"):
-            break
+    file = nobodys / "his.pcapng"
     environment = {**os.environ, "SUDO_UID": "65534", "SUDO_GID": "65534", "SUDO_USER": "nobody"}
-    options = (f"n{number}", "--json", "--write", str(folder / "his.pcapng"))
+    options = (f"n{number}", "--json", "--write", str(file))
     live = wire.start(wire.near, *COMMAND, *options, env=environment)
-    file = folder / "his.pcapng"
-    until(lambda: file.exists() and file.stat().st_size > 0)
+    until(lambda: live.poll() is not None or (file.exists() and file.stat().st_size > 0))
     header = file.stat().st_size
     wire.send(number, tiny_pcap.segment("S", 1))
     until(lambda: file.stat().st_size > header)  # it is at work
