@@ -5,6 +5,7 @@ Owns the counting, one pass over the facts. Knows no text; the verdicts are thos
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -42,9 +43,10 @@ class Listener(NamedTuple):
 def listeners(table: FlowTable, rows: Sequence[int]) -> list[Listener]:
     """Every (host, port) that `rows` were meant for, the busiest first."""
     tallies: dict[tuple[bytes, int, int], _Tally] = {}
-    columns = [table.raw(name) for name in _FACTS]
-    if len(rows) < len(table):
-        columns = [type(column)("Q", (column[row] for row in rows)) for column in columns]
+    if len(rows) == len(table):
+        columns = [table.facts.column(name) for name in _FACTS]  # in any order: they are counted
+    else:
+        columns = [array("Q", [column[row] for row in rows]) for column in map(table.raw, _FACTS)]
     for bits, high, low, port, answer, again, o_fins, r_fins, closer in zip(*columns, strict=True):
         if not bits & _BEGINS:
             continue

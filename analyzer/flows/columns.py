@@ -246,7 +246,8 @@ class Column(NamedTuple):
 
     `kind`: "int", "text", "bool", "category" (text out of `words`), "time" (ns since the epoch) or "span" (ns).
     `nullable`: the value may be None. `fact`: the raw fact it equals, where it is one. `facts`: the raw facts that it
-    follows from alone, so that flows alike in them are alike in it; empty where it takes more.
+    follows from alone, so that flows alike in them are alike in it; empty where it takes more. `final`: it follows from
+    `FlowTable.final` alone.
     """
 
     name: str
@@ -257,6 +258,7 @@ class Column(NamedTuple):
     nullable: bool = False
     fact: str | None = None
     facts: tuple[str, ...] = ()
+    final: bool = False
 
 
 #: what `close` follows from; an acknowledgment in doubt at the end of the capture does not count
@@ -364,6 +366,7 @@ COLUMNS: tuple[Column, ...] = (
         "state of the originator at the end of the capture",
         _final(0, states.STATES),
         states.STATES,
+        final=True,
     ),
     Column(
         "responder_state",
@@ -371,11 +374,24 @@ COLUMNS: tuple[Column, ...] = (
         "state of the responder at the end of the capture",
         _final(2, states.STATES),
         states.STATES,
+        final=True,
     ),
     Column(
-        "originator_basis", "category", "how the originator's state is known", _final(1, states.BASES), states.BASES
+        "originator_basis",
+        "category",
+        "how the originator's state is known",
+        _final(1, states.BASES),
+        states.BASES,
+        final=True,
     ),
-    Column("responder_basis", "category", "how the responder's state is known", _final(3, states.BASES), states.BASES),
+    Column(
+        "responder_basis",
+        "category",
+        "how the responder's state is known",
+        _final(3, states.BASES),
+        states.BASES,
+        final=True,
+    ),
     Column(
         "handshake_confirmed",
         "bool",
@@ -545,8 +561,9 @@ def rendered(
     for column in columns:
         if column.fact is None and column.facts:
             groups.setdefault(column.facts, []).append(column)
-    single = [column for column in columns if column.fact is None and not column.facts]
-    made = [column.name for column in (*raw, *(one for group in groups.values() for one in group), *single)]
+    final = [column for column in columns if column.final]
+    single = [column for column in columns if column.fact is None and not column.facts and not column.final]
+    made = [column.name for column in (*raw, *(one for group in groups.values() for one in group), *final, *single)]
     in_order = _picker([made.index(name) for name in names])
     raw_values = _picker([INDEX[str(column.fact)] for column in raw])
     # First by all those facts together, which few of a capture's flows differ in, then by those of each group.
@@ -556,6 +573,8 @@ def rendered(
         (itemgetter(*(INDEX[name] for name in facts)), [column.get for column in group], {})
         for facts, group in groups.items()
     ]
+    final_getters = [column.get for column in final]
+    known_final: dict[tuple[int, int, int, int], list[Any]] = {}  # few: states and bases
     getters = [column.get for column in single]
     flat, base = table.flat, table.base
     for row in rows:
@@ -573,6 +592,12 @@ def rendered(
                     _remember(known, kind, some)
                 told += some
             _remember(known_alike, together, told)
+        if final_getters:
+            ends = table.final(row)
+            states_told = known_final.get(ends)
+            if states_told is None:
+                states_told = known_final[ends] = [render(get(table, row)) for get in final_getters]
+            told = told + states_told  # not added to what is remembered
         yield in_order((*raw_values(flow), *told, *[render(get(table, row)) for get in getters]))
 
 

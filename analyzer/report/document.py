@@ -64,7 +64,9 @@ def _tables(analysis: Analysis, lists: Iterable[tuple[str, Sequence[int], Reason
             yield before + entry
             before = ",\n  "
         yield "\n ],\n" if rows else "],\n"
-    yield f' "listeners": {json.dumps(_listeners(analysis), indent=1)}\n'
+    found = [json.dumps(listener) for listener in _listeners(analysis)]
+    yield ' "listeners": [' + "".join(("\n  " if number == 0 else ",\n  ") + one for number, one in enumerate(found))
+    yield "\n ]\n" if found else "]\n"
 
 
 def summary(analysis: Analysis) -> dict[str, Any]:

@@ -44,7 +44,8 @@ def health(result: Result, table: FlowTable) -> dict[str, Any]:
 def _directions(table: FlowTable) -> dict[str, int]:
     """How many flows have segments of both ends, or of one only."""
     counts = {"both": 0, "originator": 0, "responder": 0}
-    for o_packets, r_packets in zip(table.raw("o_packets"), table.raw("r_packets"), strict=True):
+    column = table.facts.column
+    for o_packets, r_packets in zip(column("o_packets"), column("r_packets"), strict=True):
         counts["both" if o_packets and r_packets else "originator" if o_packets else "responder"] += 1
     return counts
 
@@ -74,10 +75,10 @@ def _of_flows(table: FlowTable) -> list[str]:
         found.append(
             "Only one direction was captured: what the other end did is inferred, and no answer proves nothing."
         )
-    missing = sum(table.raw("o_missing")) + sum(table.raw("r_missing"))
+    missing = sum(table.facts.column("o_missing")) + sum(table.facts.column("r_missing"))
     if missing:
         found.append(f"{missing} runs of data were acknowledged and never captured: the capture has gaps.")
-    midstream = sum(1 for bits in table.raw("bits") if not bits & (f.SYN_SEEN | f.SYNACK_SEEN))
+    midstream = sum(1 for bits in table.facts.column("bits") if not bits & (f.SYN_SEEN | f.SYNACK_SEEN))
     if midstream:
         found.append(f"{midstream} of {len(table)} connections were already open when the capture began.")
     return found
