@@ -138,8 +138,9 @@ class Analysis:
         from analyzer.findings import CaptureView, find
         from analyzer.report.display import ShownFinding
 
-        found = [ShownFinding(*finding) for finding in find(self.table, CaptureView.of(self.result))]
-        if len(self.rows) == len(self.table):
+        selected = None if len(self.rows) == len(self.table) else self.rows
+        found = [ShownFinding(*finding) for finding in find(self.table, CaptureView.of(self.result), selected)]
+        if selected is None:
             return found
         return [finding for finding in found if not finding.flows or not self.flow_numbers.isdisjoint(finding.flows)]
 

@@ -43,7 +43,7 @@ FLOOD_PACKETS = 200_000
 EVERY_S = 10.0
 PORT = 9096
 MAX_KEY_S = 10.0
-LIVE = (sys.executable, "-m", "analyzer", "live")
+LIVE = (sys.executable, "-P", "-m", "analyzer", "live")  # -P: the installed package, not the checkout
 
 
 def sums(data: bytes) -> int:

@@ -13,6 +13,7 @@ import tiny_pcap
 from pcaps_cases import PCAPS
 
 from analyzer.cli import main
+from analyzer.findings import wording
 from analyzer.flows.columns import NAMES
 
 LISTS = ("incomplete_handshakes", "half_closed", "synack_retransmissions")
@@ -280,3 +281,19 @@ def test_listeners_are_counted_on_paper(tmp_path, capsys):
 def test_a_listener_that_repeats_its_synacks(trouble, capsys):
     (one,) = document(capsys, trouble)["listeners"]
     assert (one["attempts"], one["synack_retransmissions"], one["half_closed"]) == (3, 2, 1)
+
+
+def test_a_finding_about_more_flows_than_it_lists_is_there_for_each_of_them(tmp_path, capsys):
+    count = wording.MAX_FLOWS + 200
+    flows = [tiny_pcap.half_open(port=10_000 + number, start=number / 1e4) for number in range(count)]
+    path = tiny_pcap.write(tmp_path / "many.pcap", *sorted(frame for flow in flows for frame in flow))
+    (whole,) = [one for one in document(capsys, path)["findings"] if one["count"] == count]
+    assert whole["flows"] == list(range(wording.MAX_FLOWS))
+    last = 10_000 + count - 1
+    found = document(capsys, path, "--where", f"originator_port == {last}")["findings"]
+    (narrowed,) = [one for one in found if one["name"] == whole["name"]]
+    assert narrowed["count"] == count
+    assert count - 1 in narrowed["flows"]
+    assert len(narrowed["flows"]) == wording.MAX_FLOWS
+    assert f":{last} " in narrowed["evidence"][-1]
+    assert f":{last} " not in whole["evidence"][-1]

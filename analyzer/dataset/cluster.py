@@ -21,12 +21,15 @@ from analyzer.dataset.store import Store, need
 from analyzer.dataset.tracking import Shard, check_scopes, merge, track
 from analyzer.engine import Options, Result
 from analyzer.errors import AnalyzerError, ClusterError
+from analyzer.flows.packed import PackedRows
 
 Progress = Callable[[int, int | None], None]
 
 LOCAL = "local"
 #: how often a task is tried again where its worker died: machines that go away are ordinary in a cluster
 RETRIES = 5
+#: flows of a shard from which on they are packed, which takes less time than to send them as they are
+PACKED_FROM = 1024
 #: seconds to wait for a scheduler that does not answer
 PATIENCE_S = 10
 
@@ -86,8 +89,12 @@ def run(root: str, options: Options, scheduler: str, progress: Progress | None =
 
 
 def track_shard(plan: Plan, options: Options, scoped: bool, shard: int) -> Shard:
-    """One shard, on a worker."""
-    return Shard.of(*track(plan, options, scoped=scoped, shards=[shard]))
+    """One shard, on a worker; many flows packed, to be sent and to lie beside those of all others."""
+    facts, tracker, reader = track(plan, options, scoped=scoped, shards=[shard])
+    if facts.count >= PACKED_FROM and not isinstance(facts.rows, PackedRows):
+        facts.pack()
+        facts.settle()
+    return Shard.of(facts, tracker, reader)
 
 
 def index(

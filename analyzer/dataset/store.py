@@ -27,8 +27,9 @@ def file_system(url: str) -> tuple[Any, str]:
     try:
         return fsspec.core.url_to_fs(url)
     except ImportError as error:
-        # fsspec says which library it lacks; of these the extra has that of S3.
-        hint = f" ({_INSTALL})" if url.startswith("s3:") else ""
+        # fsspec says which library it lacks; of these there are extras for S3 and Google's.
+        extra = {"s3": "scale", "gs": "scale-gs", "gcs": "scale-gs"}.get(url.partition(":")[0])
+        hint = f" (pip install 'handshake-analyzer[{extra}]')" if extra else ""
         raise MissingReaderError(f"{url}: {_first_line(error)}{hint}") from None
     except (ValueError, OSError) as error:
         raise CaptureError(f"{url}: {_first_line(error)}") from None

@@ -7,6 +7,7 @@ opened it) for the flow numbers, and what flows show of their listeners. Facts a
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -130,13 +131,10 @@ def write_shard(shard: Shard, numbers: bytes, part: str, view: View, known: Evid
 
 def write_rows(facts: FlowFacts, numbers: bytes, part: str, view: View, known: Evidence, out: Store) -> int:
     """Write the selected flows of `facts`, whose numbers are `numbers`, as the file `part`."""
-    import numpy
-
     from analyzer.report import parquet
 
     if facts.count:
-        flat = numpy.frombuffer(facts.rows, dtype=numpy.uint64).reshape(-1, WIDTH)
-        flat[:, INDEX["number"]] = numpy.frombuffer(numbers, dtype=numpy.uint64)
+        facts.rows[INDEX["number"] :: WIDTH] = array("Q", numbers)
     table = FlowTable(facts, view.end_ns, view.timers, view.scopes, known)
     rows = choosing.rows(table, view.selection)
     if len(rows) or not facts.count:

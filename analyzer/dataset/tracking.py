@@ -112,7 +112,7 @@ def track(
     `watch` is told before each batch how many flows may be held after it.
     """
     bounds: dict[str, Any] = {} if options.max_flows is None else {"max_flows": options.max_flows}
-    tracker = Tracker(keep_transitions=options.keep_transitions, **bounds)
+    tracker = Tracker(keep_transitions=options.keep_transitions, pack=True, **bounds)
     reader = Reader(plan, shards, scopes=scoped, ordered=ordered)
     collecting = gc.isenabled()
     gc.disable()

@@ -6,6 +6,7 @@ Owns the way from a flow table to findings. Each cause is one file of `causes`; 
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 
 from analyzer.findings.causes import CAUSES
 from analyzer.findings.finding import Cause, Finding, lowered, weight
@@ -16,13 +17,17 @@ from analyzer.flows.table import FlowTable
 __all__ = ["CAUSES", "CaptureView", "Cause", "Finding", "find"]
 
 
-def find(table: FlowTable, capture: CaptureView) -> list[Finding]:
-    """All findings of a capture, what matters most first."""
+def find(table: FlowTable, capture: CaptureView, selected: Sequence[int] | None = None) -> list[Finding]:
+    """All findings of a capture, what matters most first.
+
+    `selected`: rows that someone asks about. Where a finding has some of them, they come first among its examples and
+    its flows, which are not all listed.
+    """
     # An index is one large web of small objects that all stay: collecting meanwhile costs half as much again.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        index = Index(table, capture)
+        index = Index(table, capture, selected)
         found = [_doubted(finding, cause, index) for cause in CAUSES for finding in cause.look(index)]
     finally:
         if collecting:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import cached_property
 from typing import TypeVar
 
@@ -39,8 +39,9 @@ class Index:
     `free` leaves those out.
     """
 
-    def __init__(self, table: FlowTable, capture: CaptureView) -> None:
+    def __init__(self, table: FlowTable, capture: CaptureView, selected: Sequence[int] | None = None) -> None:
         self.table = table
+        self._selected = None if selected is None else frozenset(selected)
         self.capture = capture
         self.end_ns = table.end_ns
         self.listeners: dict[ListenerKey, Listener] = {}
@@ -137,6 +138,13 @@ class Index:
         """Mark rows as explained."""
         for row in rows:
             self._claimed[row] = 1
+
+    def selected_first(self, rows: Sequence[int]) -> Sequence[int]:
+        """Those rows, the ones that someone asks about before the others."""
+        chosen = self._selected
+        if chosen is None:
+            return rows
+        return [*(row for row in rows if row in chosen), *(row for row in rows if row not in chosen)]
 
     def listener(self, row: int) -> Listener:
         """The listener that a row was meant for."""

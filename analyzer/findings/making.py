@@ -33,6 +33,7 @@ def make(
     """A finding about `rows`, which it claims; its evidence ends with the best examples (the first rows)."""
     if claim:
         index.claim(rows)
+    rows = index.selected_first(rows)
     if rows:
         evidence = [*evidence, wording.examples(index, rows)]
     return Finding(

@@ -52,6 +52,33 @@ def test_two_workers_say_what_one_process_says(
             assert there == ask(*question, *captures)
 
 
+def pack_from(count: int) -> Callable[[], None]:
+    """For the workers: the facts of so many flows are packed before they are sent."""
+
+    def patch() -> None:
+        from analyzer.dataset import cluster
+
+        cluster.PACKED_FROM = count
+
+    return patch
+
+
+def test_shards_whose_facts_are_packed_say_the_same(
+    cluster: Any, taps: list[Path], tmp_path: Path, ask: Ask, index: Index
+) -> None:
+    dataset = index(taps)
+    with distributed.Client(cluster, set_as_default=False) as client:
+        before = client.run(lambda: __import__("analyzer.dataset.cluster").dataset.cluster.PACKED_FROM)
+        client.run(pack_from(1))
+        try:
+            for question in QUESTIONS:
+                assert ask(*question, dataset, "--scheduler", cluster.scheduler_address) == ask(*question, *taps)
+            there = one_table([dataset], tmp_path / "table", "--scheduler", cluster.scheduler_address)
+        finally:
+            client.run(pack_from(min(before.values())))
+    assert there.equals(one_table(taps, tmp_path / "one.parquet"))
+
+
 def test_an_index_made_on_the_cluster_is_that_of_one_process(
     cluster: Any, rotated: list[Path], tmp_path: Path, ask: Ask, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -219,7 +219,11 @@ def test_a_data_set_that_was_moved_is_read_all_the_same(rotated, tmp_path, capsy
             OSError("Unable to load libjvm\nno such file\nno such file"),
             "hdfs://h/d: unable to load libjvm",
         ),
-        ("gs://b/d", ImportError("Please install gcsfs"), "gs://b/d: please install gcsfs"),
+        (
+            "gs://b/d",
+            ImportError("Please install gcsfs"),
+            "gs://b/d: please install gcsfs (pip install 'handshake-analyzer[scale-gs]')",
+        ),
         ("s3://b/d", ImportError("Install s3fs"), "s3://b/d: install s3fs (pip install 'handshake-analyzer[scale]')"),
     ],
     ids=["hdfs", "gs", "s3"],
