@@ -21,6 +21,7 @@ from waiting import PATIENCE_S, until
 from analyzer.cli import main
 from analyzer.dataset import cluster as cluster_module
 
+dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 
 Ask = Callable[..., str]
@@ -35,10 +36,14 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
+    """Two workers, which do not ask a dead one for its data for long: 30 s each time, as Dask has it, add up."""
     only_once()
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=logging.CRITICAL
-    ) as made:
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "5s"}),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=logging.CRITICAL
+        ) as made,
+    ):
         yield made
 
 
@@ -145,7 +150,7 @@ def test_a_worker_killed_at_work_changes_nothing(
         at_work.start()
         victim = wait_for(tmp_path / "held")
         os.kill(victim, signal.SIGKILL)
-        at_work.join(timeout=PATIENCE_S)
+        at_work.join(timeout=3 * PATIENCE_S)
         client.wait_for_workers(2, timeout=PATIENCE_S)
         assert victim not in client.run(os.getpid).values()
     assert said == [expected]
@@ -248,7 +253,7 @@ def test_a_worker_killed_at_work_changes_nothing_in_the_table(
         at_work.start()
         victim = wait_for(tmp_path / "held")
         os.kill(victim, signal.SIGKILL)
-        at_work.join(timeout=PATIENCE_S)
+        at_work.join(timeout=3 * PATIENCE_S)
         client.wait_for_workers(2, timeout=PATIENCE_S)
         assert victim not in client.run(os.getpid).values()
     (there,) = said
