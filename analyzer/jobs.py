@@ -7,6 +7,7 @@ without `fork`), one process does it. `dataset.tracking` shares its work out her
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -118,6 +119,9 @@ def shared_out(work: Callable[[int], Found], jobs: int) -> list[Found] | None:
         try:
             parts = [work(0)]
         except TooManyFlowsError:
+            parts = []
+        if not parts:
+            gc.collect()  # the flows held by then lie in rings, which nothing else takes apart
             return None
         for worker in started:
             found = worker.found()
