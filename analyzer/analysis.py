@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from analyzer import rereading
 from analyzer import selection as choosing
 from analyzer.engine import Options, Result, run
 from analyzer.errors import UsageError
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow
 
+    from analyzer import rereading
     from analyzer.charts import Charts
     from analyzer.flow import Flow
     from analyzer.report.display import ShownFinding
@@ -50,6 +50,8 @@ def read(
     A list of scapy's packets is one, too. Raises an `analyzer.errors.AnalyzerError` where nothing can be read; damage
     on the way is in `.capture`.
     """
+    from analyzer import rereading
+
     many = isinstance(source, (list, tuple)) or hasattr(source, "listname")  # scapy's PacketList is no list
     again = rereading.Again.of(list(source) if many else [source])  # type: ignore[arg-type]
     options = Options(by_vlan=by_vlan, by_tunnel=by_tunnel, max_flows=max_flows, keep_transitions=True)
@@ -192,6 +194,7 @@ class Analysis:
 
         Reads the capture again, and keeps only these.
         """
+        from analyzer import rereading
         from analyzer.dataframes import segments
 
         rows = self._which(which)

@@ -6,12 +6,11 @@ made; where it fails, or there is no second processor, this one makes it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any, NoReturn
+from typing import IO
 
-from analyzer.jobs import end_by_signals, processors
+from analyzer.processes import CAN_FORK, forked, processors, stop, succeeds
 
 #: characters read at once
 _PIECE = 1 << 16
@@ -22,7 +21,7 @@ Make = Callable[[], Iterable[str]]
 @contextmanager
 def aside(make: Make, *, worth_it: bool) -> Iterator[Make]:
     """Begin with the text of `make` now, where that is worth a process; the value gives it, and waits for it."""
-    if not (worth_it and hasattr(os, "fork") and processors() > 1):
+    if not (worth_it and CAN_FORK and processors() > 1):
         yield make
         return
     import tempfile
@@ -32,48 +31,18 @@ def aside(make: Make, *, worth_it: bool) -> Iterator[Make]:
     except OSError:
         yield make
         return
-    with file:
-        child = _Child(make, file)
-        try:
-            yield lambda: _pieces(file) if child.succeeds() else make()
-        finally:
-            child.end()
 
-
-class _Child:
-    """The process that makes the text."""
-
-    def __init__(self, make: Make, file: IO[str]) -> None:
-        self._ended = False
-        self._process = os.fork()
-        if self._process == 0:
-            _work(make, file)
-
-    def succeeds(self) -> bool:
-        """Wait until it has ended; whether all text is there."""
-        self._ended = True
-        return os.waitpid(self._process, 0)[1] == 0
-
-    def end(self) -> None:
-        """Stop it where nobody waited for it."""
-        if not self._ended:
-            import signal
-
-            os.kill(self._process, signal.SIGKILL)  # it stays a process until waited for
-            self.succeeds()
-
-
-def _work(make: Make, file: IO[Any]) -> NoReturn:
-    """The life of the process. It never returns into the command that it was forked from."""
-    status = 1
-    try:
-        end_by_signals()
-        for text in make():
-            file.write(text)
+    def write() -> None:
+        file.writelines(make())
         file.flush()
-        status = 0
-    finally:
-        os._exit(status)
+
+    with file:
+        left = [forked(write)]
+        try:
+            yield lambda: _pieces(file) if succeeds(left.pop()) else make()
+        finally:
+            for process in left:
+                stop(process)
 
 
 def _pieces(file: IO[str]) -> Iterator[str]:

@@ -70,7 +70,8 @@ def run(
         return run_data_set(data_set, options, progress)
     apart = False
     if options.jobs != 1:
-        from analyzer.jobs import processors, together, useful
+        from analyzer.jobs import together, useful
+        from analyzer.processes import processors
 
         apart = options.jobs == AUTOMATIC and processors() > 1
         jobs = useful(sources) if options.jobs == AUTOMATIC else options.jobs

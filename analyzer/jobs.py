@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
 from analyzer.errors import AnalyzerError
 from analyzer.flows.facts import FlowFacts
+from analyzer.processes import CAN_FORK, forked, processors, stop
 from analyzer.segments import SHARDS
 from analyzer.tcp.tracker import MAX_FLOWS
 
@@ -43,11 +43,6 @@ class Part(NamedTuple):
     streams: Sequence[int]
 
 
-def processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def useful(sources: Sequence[Source]) -> int:
     """How many processes make these captures quicker: several for large files, which each can read for itself.
 
@@ -60,17 +55,18 @@ def useful(sources: Sequence[Source]) -> int:
     from analyzer.capture.sources import expand
     from analyzer.errors import CaptureError
 
-    size = 0
     try:
-        for source in expand(list(sources)):
-            size += source.size or 0
-            if source.path is not None and size:
+        found = expand(list(sources))
+        if sum(source.size or 0 for source in found) < LEAST_BYTES:
+            return 1
+        for source in found:
+            if source.path is not None:
                 with open(source.path, "rb") as file:
                     if compression_of(file.read(LONGEST_MAGIC)) is not None:
                         return 1
     except (OSError, CaptureError):  # whoever reads it says so
         return 1
-    return most if size >= LEAST_BYTES else 1
+    return most
 
 
 def together(sources: Sequence[Source], options: Options, jobs: int, progress: Progress | None = None) -> Result | None:
@@ -110,7 +106,7 @@ def shared_out(work: Callable[[int], Found], jobs: int) -> list[Found] | None:
     None where a process meets TooManyFlowsError, or where there is no `fork`. Raises what `work` raises of
     AnalyzerError, and AnalyzerError where a process ends without a result. What `work` gives must pickle.
     """
-    if not hasattr(os, "fork"):
+    if not CAN_FORK:
         return None
     started: list[_Worker] = []
     try:
@@ -172,12 +168,14 @@ class _Worker:
 
     def __init__(self, work: Callable[[int], Any], part: int, before: list[_Worker]) -> None:
         reading, writing = os.pipe()
-        self._process = os.fork()
-        if self._process == 0:
+
+        def tell() -> None:
             os.close(reading)
             for worker in before:
                 worker._pipe.close()
-            _work(work, part, writing)
+            _tell(work, part, writing)
+
+        self._process = forked(tell)
         os.close(writing)
         self._pipe: BinaryIO = os.fdopen(reading, "rb")
 
@@ -196,33 +194,19 @@ class _Worker:
     def end(self) -> None:
         """Stop it where it is still at work, and wait for it."""
         self._pipe.close()
-        try:
-            os.kill(self._process, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        os.waitpid(self._process, 0)
+        stop(self._process)
 
 
-def _work(work: Callable[[int], Any], part: int, writing: int) -> NoReturn:
-    """The life of a worker. It prints nothing and never returns into the command that it was forked from."""
+def _tell(work: Callable[[int], Any], part: int, writing: int) -> None:
+    """What a worker does."""
     import pickle
 
-    try:
-        end_by_signals()
-        with os.fdopen(writing, "wb") as pipe:
-            sent: Any
-            try:
-                sent = work(part)
-            except TooManyFlowsError:
-                sent = None
-            except AnalyzerError as error:
-                sent = error
-            pickle.dump(sent, pipe, protocol=5)
-    finally:
-        os._exit(0)
-
-
-def end_by_signals() -> None:
-    """In a forked process: a signal that asks the command to end ends it at once."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+    with os.fdopen(writing, "wb") as pipe:
+        sent: Any
+        try:
+            sent = work(part)
+        except TooManyFlowsError:
+            sent = None
+        except AnalyzerError as error:
+            sent = error
+        pickle.dump(sent, pipe, protocol=5)

@@ -16,7 +16,7 @@ import pytest
 import tiny_pcap
 from pcaps_cases import PCAPS
 
-from analyzer import jobs
+from analyzer import jobs, processes
 from analyzer.aside import aside
 from analyzer.capture import apart, open_capture, reader
 from analyzer.cli import main
@@ -57,7 +57,7 @@ def test_standard_input_is_read_by_one_process(monkeypatch, capsys: pytest.Captu
 
 
 def test_a_process_that_dies_is_an_error_of_one_line(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(jobs, "_work", lambda *_: os._exit(1))
+    monkeypatch.setattr(jobs, "_tell", lambda *_: os._exit(1))
     assert main(["report", CAPTURES[0], "--jobs", "2"]) == 1
     assert capsys.readouterr().err.splitlines() == [
         "handshake: one of the processes of --jobs ended early; try with fewer, or --jobs 1"
@@ -158,7 +158,7 @@ def test_a_process_that_stops_decompressing_is_an_error_of_one_line(
     tmp_path, monkeypatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(reader, "LEAST_APART_BYTES", 0)
-    monkeypatch.setattr(jobs, "processors", lambda: 2)
+    monkeypatch.setattr(processes, "processors", lambda: 2)
     monkeypatch.setattr(apart, "_work", lambda *_: os._exit(1))
     path = tmp_path / "a.pcap.gz"
     path.write_bytes(gzip.compress(Path(CAPTURES[0]).read_bytes()))

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from collections.abc import Sequence
 from struct import Struct
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO
 
 from analyzer.capture.compression import ByteSource, Decompressed
 from analyzer.capture.sources import RawFile
 from analyzer.errors import AnalyzerError, CaptureError
+from analyzer.processes import forked, stop
 
 #: length of what follows, 0 for the end; stored bytes read by then
 _HEADER = Struct("<IQ")
@@ -39,10 +39,12 @@ class Apart:
         self._ended = False
         reading, writing = os.pipe()
         _enlarge(writing)
-        self._process = os.fork()
-        if self._process == 0:
+
+        def work() -> None:
             os.close(reading)
             _work(source, stored, layers, writing)
+
+        self._process = forked(work)
         os.close(writing)
         self._pipe: BinaryIO = os.fdopen(reading, "rb", buffering=_PIPE_BYTES)
 
@@ -75,8 +77,7 @@ class Apart:
         """Stop the process where it is still at work, and wait for it."""
         if not self._pipe.closed:
             self._pipe.close()
-            os.kill(self._process, signal.SIGKILL)  # it stays a process until waited for
-            os.waitpid(self._process, 0)
+            stop(self._process)
 
 
 def _enlarge(pipe: int) -> None:
@@ -88,23 +89,18 @@ def _enlarge(pipe: int) -> None:
         pass
 
 
-def _work(source: ByteSource, stored: RawFile, layers: Sequence[Decompressed], pipe: int) -> NoReturn:
-    """The life of the process. It prints nothing and never returns into the command that it was forked from."""
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        with os.fdopen(pipe, "wb", buffering=0) as out:
-            told: dict[str, object]
-            try:
-                while data := source.read(_STEP_BYTES):
-                    _send(out, _HEADER.pack(len(data), stored.taken) + data)
-            except AnalyzerError as error:
-                told = {"error": str(error)}
-            else:
-                told = {"layers": [(layer.damage, layer.trailing) for layer in layers]}
-            _send(out, _HEADER.pack(0, stored.taken) + json.dumps(told).encode())
-    finally:
-        os._exit(0)
+def _work(source: ByteSource, stored: RawFile, layers: Sequence[Decompressed], pipe: int) -> None:
+    """What the process does."""
+    with os.fdopen(pipe, "wb", buffering=0) as out:
+        told: dict[str, object]
+        try:
+            while data := source.read(_STEP_BYTES):
+                _send(out, _HEADER.pack(len(data), stored.taken) + data)
+        except AnalyzerError as error:
+            told = {"error": str(error)}
+        else:
+            told = {"layers": [(layer.damage, layer.trailing) for layer in layers]}
+        _send(out, _HEADER.pack(0, stored.taken) + json.dumps(told).encode())
 
 
 def _send(out: BinaryIO, data: bytes) -> None:

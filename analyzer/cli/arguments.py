@@ -6,7 +6,6 @@ Owns names, help and parsing of times, addresses and durations; each command pic
 from __future__ import annotations
 
 import argparse
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 from analyzer.errors import UsageError
@@ -203,9 +202,11 @@ def selection_of(args: argparse.Namespace) -> Selection:
 
 def parse_time(text: str) -> int:
     """A moment as nanoseconds since the epoch. Raises UsageError with what is understood."""
+    import decimal
+
     try:
-        number = Decimal(text)
-    except InvalidOperation:
+        number = decimal.Decimal(text)
+    except decimal.InvalidOperation:
         return _iso_ns(text)
     if not number.is_finite() or number < 0:
         raise UsageError(f"{text!r} is no time: {TIME_WORDS}")
@@ -240,11 +241,13 @@ def _iso_ns(text: str) -> int:
 
 def parse_duration(text: str) -> int:
     """A span as nanoseconds: a number of seconds, or with ns, us, ms, s, m or h behind it."""
+    import decimal
+
     digits = text.rstrip("abcdefghijklmnopqrstuvwxyz")
     unit = text[len(digits) :] or "s"
     try:
-        number, unit_ns = Decimal(digits), _UNITS_NS[unit]
-    except (InvalidOperation, KeyError):
+        number, unit_ns = decimal.Decimal(digits), _UNITS_NS[unit]
+    except (decimal.InvalidOperation, KeyError):
         raise UsageError(f"{text!r} is no span of time: say 1s, 250ms or 0.5") from None
     # as a Decimal first: an int of 1e999999999 would take all memory
     nanoseconds = int(number * unit_ns) if number.is_finite() and 0 < number <= MAX_NS else 0

@@ -17,7 +17,8 @@ from analyzer.dataset.reading import Reader
 from analyzer.engine import AUTOMATIC, Options, Result, decoded_by, tracked_by
 from analyzer.errors import UsageError
 from analyzer.flows.facts import FlowFacts
-from analyzer.jobs import MAX_AUTOMATIC, processors, room, shared_out
+from analyzer.jobs import MAX_AUTOMATIC, room, shared_out
+from analyzer.processes import processors
 from analyzer.segments import SegmentBatch
 from analyzer.tcp.sharding import number_flows
 from analyzer.tcp.tracker import Tracker

@@ -138,6 +138,7 @@ class Source:
 
 
 _ENDS = ("hi", "lo", "port")
+# What the functions below read of a row: of packed rows, nothing else is unpacked.
 _OF_TUPLES = array("I", (INDEX[name] for name in ("scope", *(end + name for end in ("o_", "r_") for name in _ENDS))))
 _OF_CHECKSUMS = array(
     "I",
@@ -168,8 +169,10 @@ def read(index: Index, facts: Any, order: Sequence[int]) -> None:
         odd += _count_plain(index, block, first)
         first += len(block) // WIDTH
     if odd:
-        place = dict(zip(order, range(len(order)), strict=True))
-        _look_at(index, facts, order, sorted([place[at] for at in odd]))
+        row_at = array("I", bytes(4 * len(order)))
+        for row, place in enumerate(order):
+            row_at[place] = row
+        _look_at(index, facts, order, sorted([row_at[place] for place in odd]))
 
 
 def _blocks(facts: Any, columns: array[int]) -> Iterator[array[int]]:

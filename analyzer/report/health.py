@@ -19,6 +19,7 @@ def health(result: Result, table: FlowTable) -> dict[str, Any]:
     """`segments`, `flows`, times, drops, `skipped` frames by reason, and `weakened_by`: sentences."""
     capture = result.capture
     first, last = capture.first_ns, capture.last_ns
+    directions = _directions(table)
     return {
         "packets": capture.packets,
         "segments": result.decoded["segments"],
@@ -34,9 +35,9 @@ def health(result: Result, table: FlowTable) -> dict[str, Any]:
         "skipped": result.skipped,
         "decoded": result.decoded,
         "tracker": result.tracker,
-        "directions_seen": _directions(table),
+        "directions_seen": directions,
         "notes": list(capture.notes),
-        "weakened_by": weaknesses(result, table),
+        "weakened_by": _weaknesses(result, table, directions),
         "files": [file.as_dict() for file in capture.files],
     }
 
@@ -50,7 +51,7 @@ def _directions(table: FlowTable) -> dict[str, int]:
     return counts
 
 
-def weaknesses(result: Result, table: FlowTable) -> list[str]:
+def _weaknesses(result: Result, table: FlowTable, directions: dict[str, int]) -> list[str]:
     """What in the capture itself makes verdicts less sure, one sentence each."""
     capture = result.capture
     found = [f"{file.name}: {file.truncated}" for file in capture.files if file.truncated]
@@ -65,12 +66,11 @@ def weaknesses(result: Result, table: FlowTable) -> list[str]:
     evicted = result.tracker["evicted_embryonic"] + result.tracker["evicted_other"]
     if evicted:
         found.append(f"{evicted} connections left the tracker early because too many were open at once (--max-flows).")
-    return found + _of_flows(table)
+    return found + _of_flows(table, directions)
 
 
-def _of_flows(table: FlowTable) -> list[str]:
+def _of_flows(table: FlowTable, directions: dict[str, int]) -> list[str]:
     found = []
-    directions = _directions(table)
     if directions["both"] == 0 and len(table) >= LEAST_FLOWS:
         found.append(
             "Only one direction was captured: what the other end did is inferred, and no answer proves nothing."

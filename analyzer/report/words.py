@@ -5,8 +5,6 @@ Owns the text of single values. Numbers only in, text out; what comes from a cap
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 SECOND_NS = 1_000_000_000
 #: the last second that the calendar knows (year 9999)
 _MAX_SECOND = 253_402_300_799
@@ -17,6 +15,8 @@ def moment(ns: int) -> str:
     seconds, rest = divmod(ns, SECOND_NS)
     if seconds > _MAX_SECOND:
         return f"{seconds}.{rest:09d}"
+    from datetime import UTC, datetime  # a report for programs has no use for it
+
     text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{text}.{rest:09d}Z" if rest % 1_000 else f"{text}.{rest // 1_000:06d}Z"
 

@@ -1,0 +1,48 @@
+"""Forked processes: how many processors there are for them, how one starts, and how it is stopped.
+
+Owns the life of a process that does one thing and ends. What that is, and how the outcome comes back, is the caller's.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+#: whether this system has them
+CAN_FORK = hasattr(os, "fork")
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def forked(work: Callable[[], object]) -> int:
+    """Start a process that does `work` and ends; its id. Its status is 0 where `work` raises nothing, else 1.
+
+    It prints nothing, never returns into the command that it was forked from, and a signal that asks that to end ends
+    it at once.
+    """
+    process = os.fork()
+    if process:
+        return process
+    status = 1
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        work()
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def succeeds(process: int) -> bool:
+    """Wait until it has ended; whether its status is 0."""
+    return os.waitpid(process, 0)[1] == 0
+
+
+def stop(process: int) -> None:
+    """Stop a process that nobody has waited for, and wait for it."""
+    os.kill(process, signal.SIGKILL)  # it stays a process until waited for
+    succeeds(process)
