@@ -58,8 +58,10 @@ class _Chunk:
         at: cython.Py_ssize_t = self.begins[column] + place * size
         above: cython.ulonglong = 0
         byte: cython.Py_ssize_t
+        part: cython.ulonglong
         for byte in range(size):
-            above |= cython.cast(cython.ulonglong, self.data[at + byte]) << (8 * byte)
+            part = self.data[at + byte]
+            above |= part << (8 * byte)
         return self.least[column] + above
 
 
