@@ -71,9 +71,9 @@ def run(
     apart = False
     if options.jobs != 1:
         from analyzer.jobs import together, useful
-        from analyzer.processes import processors
+        from analyzer.processes import CAN_FORK, processors
 
-        apart = options.jobs == AUTOMATIC and processors() > 1
+        apart = options.jobs == AUTOMATIC and CAN_FORK and processors() > 1
         jobs = useful(sources) if options.jobs == AUTOMATIC else options.jobs
         found = together(sources, options, jobs, progress)
         if found is not None:

@@ -23,7 +23,6 @@ _HEADER = Struct("<IQ")
 _STEP_BYTES = 1 << 18
 #: what the pipe holds, where the system lets it: enough to go on while the other side is busy with a batch
 _PIPE_BYTES = 1 << 20
-_SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux, which `fcntl` has no name for before 3.10 and elsewhere
 
 
 class Apart:
@@ -84,8 +83,8 @@ def _enlarge(pipe: int) -> None:
     try:
         import fcntl
 
-        fcntl.fcntl(pipe, _SET_PIPE_SIZE, _PIPE_BYTES)
-    except (ImportError, OSError):  # it holds less, then
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    except (ImportError, AttributeError, OSError):  # no Linux, or less is allowed
         pass
 
 
