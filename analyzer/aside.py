@@ -37,7 +37,11 @@ def aside(make: Make, *, worth_it: bool) -> Iterator[Make]:
         file.flush()
 
     with file:
-        left = [forked(write)]
+        try:
+            left = [forked(write)]
+        except OSError:  # no process left for it
+            yield make
+            return
         try:
             yield lambda: _pieces(file) if succeeds(left.pop()) else make()
         finally:

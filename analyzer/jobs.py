@@ -103,15 +103,18 @@ def room(options: Options, jobs: int) -> Callable[[int], None]:
 def shared_out(work: Callable[[int], Found], jobs: int) -> list[Found] | None:
     """What `work` gives for each number below `jobs`, in as many processes, 0 in this one.
 
-    None where a process meets TooManyFlowsError, or where there is no `fork`. Raises what `work` raises of
+    None where a process meets TooManyFlowsError, or where none can be forked. Raises what `work` raises of
     AnalyzerError, and AnalyzerError where a process ends without a result. What `work` gives must pickle.
     """
     if not CAN_FORK:
         return None
     started: list[_Worker] = []
     try:
-        for part in range(1, jobs):
-            started.append(_Worker(work, part, started))
+        try:
+            for part in range(1, jobs):
+                started.append(_Worker(work, part, started))
+        except OSError:  # no process left for it
+            return None
         try:
             parts = [work(0)]
         except TooManyFlowsError:
@@ -175,8 +178,13 @@ class _Worker:
                 worker._pipe.close()
             _tell(work, part, writing)
 
-        self._process = forked(tell)
-        os.close(writing)
+        try:
+            self._process = forked(tell)
+        except OSError:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
         self._pipe: BinaryIO = os.fdopen(reading, "rb")
 
     def found(self) -> Any:

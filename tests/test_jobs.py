@@ -209,3 +209,30 @@ def test_long_lists_are_written_aside_and_read_the_same(monkeypatch, capsys: pyt
 def noted(calls: list[bool], make: Any, *, worth_it: bool) -> Any:
     calls.append(worth_it)
     return aside(make, worth_it=worth_it)
+
+
+def test_where_no_process_can_be_forked_this_one_does_it_all(
+    tmp_path, monkeypatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.pcap.gz"
+    path.write_bytes(gzip.compress(Path(CAPTURES[0]).read_bytes()))
+    asked = (["report", "--json", CAPTURES[0], "--jobs", "3"], ["report", "--json", str(path)])
+    expected = [printed(capsys, *words[:3], "--jobs", "1") for words in asked]
+    refused = []
+
+    def refuse() -> int:
+        refused.append(1)
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    monkeypatch.setattr(reader, "LEAST_APART_BYTES", 0)
+    monkeypatch.setattr(document, "WORTH_A_PROCESS", 0)
+    monkeypatch.setattr(processes, "processors", lambda: 2)
+    assert [printed(capsys, *words) for words in asked] == expected
+    assert len(refused) >= 2
+
+
+def test_an_expression_that_fails_on_the_flows_prints_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([], ["--json"]):
+        assert main(["report", CAPTURES[0], "--where", "originator > 3", *words]) == 2
+        assert capsys.readouterr().out == ""

@@ -28,7 +28,7 @@ _PIPE_BYTES = 1 << 20
 class Apart:
     """The bytes of `source`, made by another process, which reads `stored` from here on and undoes `layers`.
 
-    What `layers` and `stored` know of damage and progress is kept true here.
+    What `layers` and `stored` know of damage and progress is kept true here. Raises OSError where none can be forked.
     """
 
     def __init__(self, source: ByteSource, stored: RawFile, layers: Sequence[Decompressed]) -> None:
@@ -43,8 +43,13 @@ class Apart:
             os.close(reading)
             _work(source, stored, layers, writing)
 
-        self._process = forked(work)
-        os.close(writing)
+        try:
+            self._process = forked(work)
+        except OSError:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
         self._pipe: BinaryIO = os.fdopen(reading, "rb", buffering=_PIPE_BYTES)
 
     def read(self, size: int) -> bytes:

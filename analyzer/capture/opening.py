@@ -44,6 +44,7 @@ class Capture:
         self.health = CaptureHealth()
         self._progress = progress
         self._apart = apart
+        self._undone_apart: FileReader | None = None  # the latest file whose compression another process undoes
         self._done = 0
         sizes = [source.size for source in sources]
         self._total = None if None in sizes else sum(size for size in sizes if size is not None)
@@ -90,8 +91,10 @@ class Capture:
 
     def _reader(self, source: Source) -> FileReader:
         # One such process at a time: of files that overlap there may be hundreds.
-        apart = self._apart and not (self._readers and self._readers[-1].at_work_apart)
+        apart = self._apart and not (self._undone_apart is not None and self._undone_apart.at_work_apart)
         reader = FileReader(source, self._pool, self._advance, apart=apart)
+        if reader.at_work_apart:
+            self._undone_apart = reader
         self._readers.append(reader)
         return reader
 

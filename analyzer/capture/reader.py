@@ -78,7 +78,10 @@ class FileReader:
             self._raw.close()
             raise
         if apart and self._layers and isinstance(self._raw, RawFile) and (source.size or 0) >= LEAST_APART_BYTES:
-            self._bytes = self._apart = Apart(self._bytes, self._raw, self._layers)
+            try:
+                self._bytes = self._apart = Apart(self._bytes, self._raw, self._layers)
+            except OSError:  # no process left for it: it is undone here
+                pass
         self._frames = self._read()
         self._peeked: FrameBatch | None = None
         self._closed = False

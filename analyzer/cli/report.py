@@ -59,14 +59,17 @@ def run(args: argparse.Namespace) -> int:
     _check(args.fail_on)
     if args.html is not None:
         return _page(args)
-    with analyzed(args, say_damage=False) as analysis, text_output(args.output, args.captures) as out:
-        if explained is not None:
-            from analyzer.report import explain
+    with analyzed(args, say_damage=False) as analysis:
+        if not args.json:  # the document sees to it itself
+            analysis.found  # noqa: B018  # made before anything is written
+        with text_output(args.output, args.captures) as out:
+            if explained is not None:
+                from analyzer.report import explain
 
-            explain.write(out, analysis, explained)
-        else:
-            reporter = import_module(f"analyzer.report.{'document' if args.json else 'text'}")
-            reporter.write(out, analysis)
+                explain.write(out, analysis, explained)
+            else:
+                reporter = import_module(f"analyzer.report.{'document' if args.json else 'text'}")
+                reporter.write(out, analysis)
     return _status(analysis, args)
 
 

@@ -92,49 +92,46 @@ _O_BAD = cython.declare(cython.Py_ssize_t, INDEX["o_bad_checksums"])
 _R_BAD = cython.declare(cython.Py_ssize_t, INDEX["r_bad_checksums"])
 
 
-class Listener:
-    """Counters of one (host, port)."""
+class _Attempts:
+    """Flows that begin with a SYN or SYN+ACK, and those that completed, plain ones and others."""
 
-    __slots__ = ("key", "last_sign_ns", "others", "others_completed", "plain")
-
-    def __init__(self, key: tuple[bytes, int, int]) -> None:
-        self.key = key
-        self.plain = 0
-        self.others = 0
-        self.others_completed = 0
-        self.last_sign_ns = 0  # last packet of any flow in which it sent something; 0 if it never did
-
-    @property
-    def attempts(self) -> int:
-        """Flows to it that begin with a SYN or SYN+ACK."""
-        return self.plain + self.others
-
-    @property
-    def completed(self) -> int:
-        """Of them, those whose handshake completed and was not contradicted later."""
-        return self.plain + self.others_completed
-
-
-class Source:
-    """Counters of one originating host."""
-
-    __slots__ = ("others", "others_completed", "plain", "spoke")
+    __slots__ = ("others", "others_completed", "plain")
 
     def __init__(self) -> None:
         self.plain = 0
         self.others = 0
         self.others_completed = 0
-        self.spoke = False  # outside plain connections
 
     @property
     def attempts(self) -> int:
-        """Its flows that begin with a SYN or SYN+ACK."""
+        """All of them."""
         return self.plain + self.others
 
     @property
     def completed(self) -> int:
         """Of them, those whose handshake completed and was not contradicted later."""
         return self.plain + self.others_completed
+
+
+class Listener(_Attempts):
+    """Counters of one (host, port): flows to it."""
+
+    __slots__ = ("key", "last_sign_ns")
+
+    def __init__(self, key: tuple[bytes, int, int]) -> None:
+        super().__init__()
+        self.key = key
+        self.last_sign_ns = 0  # last packet of any flow in which it sent something; 0 if it never did
+
+
+class Source(_Attempts):
+    """Counters of one originating host: its flows."""
+
+    __slots__ = ("spoke",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spoke = False  # outside plain connections
 
 
 _ENDS = ("hi", "lo", "port")

@@ -58,15 +58,21 @@ def write(out: TextIO, analysis: Analysis) -> None:
 def _tables(analysis: Analysis, lists: Iterable[tuple[str, Sequence[int], Reason]]) -> Iterator[str]:
     table, weak = analysis.table, why.Weakness.of(analysis.capture)
     for name, rows, reason in lists:
-        yield f" {json.dumps(name)}: ["
-        before = "\n  "
-        for entry in objects(table, rows, why=partial(reason, table, weak=weak)):
-            yield before + entry
-            before = ",\n  "
-        yield "\n ],\n" if rows else "],\n"
-    found = [json.dumps(listener) for listener in _listeners(analysis)]
-    yield ' "listeners": [' + "".join(("\n  " if number == 0 else ",\n  ") + one for number, one in enumerate(found))
-    yield "\n ]\n" if found else "]\n"
+        yield f" {json.dumps(name)}: "
+        yield from _array(objects(table, rows, why=partial(reason, table, weak=weak)))
+        yield ",\n"
+    yield ' "listeners": '
+    yield from _array(map(json.dumps, _listeners(analysis)))
+    yield "\n"
+
+
+def _array(entries: Iterable[str]) -> Iterator[str]:
+    """An array, an entry a line."""
+    before, after = "[\n  ", "[]"
+    for entry in entries:
+        yield before + entry
+        before, after = ",\n  ", "\n ]"
+    yield after
 
 
 def summary(analysis: Analysis) -> dict[str, Any]:
