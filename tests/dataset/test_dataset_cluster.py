@@ -21,7 +21,6 @@ from waiting import PATIENCE_S, until
 from analyzer.cli import main
 from analyzer.dataset import cluster as cluster_module
 
-dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 
 Ask = Callable[..., str]
@@ -36,14 +35,10 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """Two workers, which do not ask a dead one for its data for long: 30 s each time, as Dask has it, add up."""
     only_once()
-    with (
-        dask.config.set({"distributed.comm.timeouts.connect": "5s"}),
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=logging.CRITICAL
-        ) as made,
-    ):
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=logging.CRITICAL
+    ) as made:
         yield made
 
 
