@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from binascii import b2a_base64
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from operator import itemgetter
 from struct import Struct
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from analyzer import segments as s
 from analyzer.flows import facts as f
 from analyzer.flows import verdict, zeek
-from analyzer.flows.facts import INDEX, WIDTH, host_key
+from analyzer.flows.facts import INDEX, NO_VALUE, WIDTH, host_key
 from analyzer.flows.table import FlowTable
 from analyzer.tcp import states
 
@@ -33,10 +33,16 @@ SYNACK_CAUSES = (
 )
 #: Community ID of a flow (v1, seed 0): https://github.com/corelight/community-id-spec
 _COMMUNITY_SEED = b"\0\0"
-_TCP = b"\x06\x00"
+_IPPROTO_TCP = 6
+_TCP = bytes((_IPPROTO_TCP, 0))  # and padding
 _PORTS = Struct(">HH").pack
+_COMMUNITY_V4 = Struct(">2sIIHHH").pack  # seed, addresses, protocol and padding, ports
 # What nearly every column reads; looked up once, because a list of a report can be as long as a flood.
 _BITS = INDEX["bits"]
+_FIRST_PACKET, _LAST_PACKET = INDEX["first_packet"], INDEX["last_packet"]
+_HALF_START, _HALF_END = INDEX["half_start_ns"], INDEX["half_end_ns"]
+_O_ZEEK, _R_ZEEK, _O_BYTES, _R_BYTES = (INDEX[name] for name in ("o_zeek", "r_zeek", "o_bytes", "r_bytes"))
+_O_PACKETS, _R_PACKETS = INDEX["o_packets"], INDEX["r_packets"]
 _O_HI, _O_LO, _O_PORT = INDEX["o_hi"], INDEX["o_lo"], INDEX["o_port"]
 _R_HI, _R_LO, _R_PORT = INDEX["r_hi"], INDEX["r_lo"], INDEX["r_port"]
 
@@ -51,9 +57,8 @@ def _ipv6_text(packed: bytes) -> str:
     return str(ipaddress.IPv6Address(packed))
 
 
-@lru_cache(maxsize=65536)
 def _ipv4_text(number: int) -> str:
-    return str(ipaddress.IPv4Address(number))
+    return f"{number >> 24}.{number >> 16 & 0xFF}.{number >> 8 & 0xFF}.{number & 0xFF}"
 
 
 def address_bytes(high: int, low: int, ipv6: bool) -> bytes:
@@ -66,7 +71,10 @@ def address_bytes(high: int, low: int, ipv6: bool) -> bytes:
 def community_id(a: tuple[bytes, int], b: tuple[bytes, int]) -> str:
     """Community ID v1 of a TCP flow between two (address, port) pairs, in either order."""
     low, high = (a, b) if a <= b else (b, a)
-    hashed = b"".join((_COMMUNITY_SEED, low[0], high[0], _TCP, _PORTS(low[1], high[1])))
+    return _community_text(b"".join((_COMMUNITY_SEED, low[0], high[0], _TCP, _PORTS(low[1], high[1]))))
+
+
+def _community_text(hashed: bytes) -> str:
     return "1:" + b2a_base64(_sha1()(hashed, usedforsecurity=False).digest(), newline=False).decode("ascii")
 
 
@@ -91,11 +99,16 @@ def responder(table: FlowTable, row: int) -> str:
 
 def _community(table: FlowTable, row: int) -> str:
     flat, base = table.flat, table.base[row]
-    ipv6 = bool(flat[base + _BITS] & f.IPV6)
-    return community_id(
-        (address_bytes(flat[base + _O_HI], flat[base + _O_LO], ipv6), flat[base + _O_PORT]),
-        (address_bytes(flat[base + _R_HI], flat[base + _R_LO], ipv6), flat[base + _R_PORT]),
-    )
+    o_low, r_low = flat[base + _O_LO], flat[base + _R_LO]
+    o_port, r_port = flat[base + _O_PORT], flat[base + _R_PORT]
+    if flat[base + _BITS] & f.IPV6:
+        return community_id(
+            (address_bytes(flat[base + _O_HI], o_low, ipv6=True), o_port),
+            (address_bytes(flat[base + _R_HI], r_low, ipv6=True), r_port),
+        )
+    one, other = (o_low & 0xFFFFFFFF, o_port), (r_low & 0xFFFFFFFF, r_port)
+    low, high = (one, other) if one <= other else (other, one)
+    return _community_text(_COMMUNITY_V4(_COMMUNITY_SEED, low[0], high[0], _IPPROTO_TCP << 8, low[1], high[1]))
 
 
 def handshake(table: FlowTable, row: int) -> str:
@@ -114,10 +127,11 @@ def _synack_cause(table: FlowTable, row: int) -> str:
 
 
 def _half_closed_ns(table: FlowTable, row: int) -> int | None:
-    start = table.fact(row, "half_start_ns")
+    flat, base = table.flat, table.base[row]
+    start = flat[base + _HALF_START]
     if not start:
         return None
-    return max((table.fact(row, "half_end_ns") or table.end_ns) - start, 0)
+    return max((flat[base + _HALF_END] or table.end_ns) - start, 0)
 
 
 def censored(table: FlowTable, row: int) -> str:
@@ -143,26 +157,25 @@ def _conn_state(table: FlowTable, row: int) -> str:
 
 
 def _filter(table: FlowTable, row: int) -> str:
-    family = "ipv6" if table.fact(row, "bits") & f.IPV6 else "ip"
+    flat, base = table.flat, table.base[row]
+    ipv6 = bool(flat[base + _BITS] & f.IPV6)
+    family = "ipv6" if ipv6 else "ip"
     return (
-        f"{family}.addr == {originator(table, row)} && {family}.addr == {responder(table, row)}"
-        f" && tcp.port == {table.fact(row, 'o_port')} && tcp.port == {table.fact(row, 'r_port')}"
+        f"{family}.addr == {address_text(flat[base + _O_HI], flat[base + _O_LO], ipv6)}"
+        f" && {family}.addr == {address_text(flat[base + _R_HI], flat[base + _R_LO], ipv6)}"
+        f" && tcp.port == {flat[base + _O_PORT]} && tcp.port == {flat[base + _R_PORT]}"
         f" && {_frames(table, row)} && !icmp && !icmpv6"
     )
 
 
 def _frames(table: FlowTable, row: int) -> str:
     """Its packets by number: all from the first to the last, but where another connection of the 4-tuple overlaps."""
-    first = table.fact(row, "first_packet")
-    said = [f"frame.number >= {first}"]
+    flat, base = table.flat, table.base[row]
+    first, last = flat[base + _FIRST_PACKET], flat[base + _LAST_PACKET]
     late, foreign = table.facts.late.get(first), table.facts.foreign.get(first)
-    if late:
-        said.append(f"(frame.number <= {late[0]} || {_any_of(late[1:])})")
-    else:
-        said.append(f"frame.number <= {table.fact(row, 'last_packet')}")
-    if foreign:
-        said.append(f"!({_any_of(foreign[1:])})")
-    return " && ".join(said)
+    until = f"(frame.number <= {late[0]} || {_any_of(late[1:])})" if late else f"frame.number <= {last}"
+    others = f" && !({_any_of(foreign[1:])})" if foreign else ""
+    return f"frame.number >= {first} && {until}{others}"
 
 
 def _any_of(numbers: Iterable[int]) -> str:
@@ -179,11 +192,55 @@ def _icmp_sender(table: FlowTable, row: int) -> str | None:
 
 
 Get = Callable[[FlowTable, int], Any]
+Like = Callable[[FlowTable, int], Hashable]
+
+
+# What some columns follow from, had sooner than the value itself.
+
+
+def _like_originator(table: FlowTable, row: int) -> Hashable:
+    flat, base = table.flat, table.base[row]
+    return flat[base + _O_LO], flat[base + _O_HI], flat[base + _BITS] & f.IPV6
+
+
+def _like_responder(table: FlowTable, row: int) -> Hashable:
+    flat, base = table.flat, table.base[row]
+    return flat[base + _R_LO], flat[base + _R_HI], flat[base + _BITS] & f.IPV6
+
+
+def _like_censored(table: FlowTable, row: int) -> Hashable:
+    return table.final(row), *(table.flat[table.base[row] + at] for at in _CLOSE_AT)
+
+
+def _like_directions(table: FlowTable, row: int) -> Hashable:
+    flat, base = table.flat, table.base[row]
+    return flat[base + _O_PACKETS] == 0, flat[base + _R_PACKETS] == 0
+
+
+def _like_history(table: FlowTable, row: int) -> Hashable:
+    return table.facts.history[table.order[row]], table.flat[table.base[row] + _BITS] & f.FLIPPED
+
+
+def _like_conn_state(table: FlowTable, row: int) -> Hashable:
+    flat, base = table.flat, table.base[row]
+    silent = flat[base + _O_BYTES] == 0 and flat[base + _R_BYTES] == 0
+    return flat[base + _O_ZEEK], flat[base + _R_ZEEK], silent, _like_history(table, row)
 
 
 def _fact(name: str) -> Get:
     at = INDEX[name]
     return lambda table, row: table.flat[table.base[row] + at]
+
+
+def _span(name: str) -> Get:
+    """The fact, or None where there is no value."""
+    at = INDEX[name]
+
+    def get(table: FlowTable, row: int) -> int | None:
+        value = table.flat[table.base[row] + at]
+        return None if value == NO_VALUE else value
+
+    return get
 
 
 def _sum(name: str) -> Get:
@@ -247,7 +304,7 @@ class Column(NamedTuple):
     `kind`: "int", "text", "bool", "category" (text out of `words`), "time" (ns since the epoch) or "span" (ns).
     `nullable`: the value may be None. `fact`: the raw fact it equals, where it is one. `facts`: the raw facts that it
     follows from alone, so that flows alike in them are alike in it; empty where it takes more. `final`: it follows from
-    `FlowTable.final` alone.
+    `FlowTable.final` alone. `like`: what else it follows from alone, where many flows are alike in that.
     """
 
     name: str
@@ -259,6 +316,7 @@ class Column(NamedTuple):
     fact: str | None = None
     facts: tuple[str, ...] = ()
     final: bool = False
+    like: Like | None = None
 
 
 #: what `close` follows from; an acknowledgment in doubt at the end of the capture does not count
@@ -268,6 +326,7 @@ _CLOSE: dict[str, Any] = {
         *("o_doubt_until_ns", "r_doubt_until_ns", "o_doubt_repeats", "r_doubt_repeats"),
     )
 }
+_CLOSE_AT = tuple(INDEX[name] for name in _CLOSE["facts"])
 
 
 def _raw(name: str, kind: str, fact: str, doc: str) -> Column:
@@ -332,9 +391,9 @@ def _options() -> Iterator[Column]:
 
 COLUMNS: tuple[Column, ...] = (
     _raw("flow", "int", "number", "number in order of first packet, as Wireshark's tcp.stream counts"),
-    Column("originator", "text", "address of the sender of the first SYN", originator),
+    Column("originator", "text", "address of the sender of the first SYN", originator, like=_like_originator),
     _raw("originator_port", "int", "o_port", "its port"),
-    Column("responder", "text", "address of the other end", responder),
+    Column("responder", "text", "address of the other end", responder, like=_like_responder),
     _raw("responder_port", "int", "r_port", "its port"),
     Column(
         "direction_basis",
@@ -450,11 +509,16 @@ COLUMNS: tuple[Column, ...] = (
         nullable=True,
     ),
     _raw("half_closed_bytes", "int", "half_bytes", "payload that it still carried"),
-    Column("censored", "category", "which edge of the capture hides something", censored, CENSORED),
-    Column("responder_rtt_ns", "span", "SYN to SYN+ACK", lambda table, row: table.rtt(row, "responder"), nullable=True),
     Column(
-        "originator_rtt_ns", "span", "SYN+ACK to ACK", lambda table, row: table.rtt(row, "originator"), nullable=True
+        "censored",
+        "category",
+        "which edge of the capture hides something",
+        censored,
+        CENSORED,
+        like=_like_censored,
     ),
+    Column("responder_rtt_ns", "span", "SYN to SYN+ACK", _span("responder_rtt_ns"), nullable=True),
+    Column("originator_rtt_ns", "span", "SYN+ACK to ACK", _span("originator_rtt_ns"), nullable=True),
     *_both("packets", "packets", "segments captured of"),
     *_both("bytes", "bytes", "payload bytes captured of"),
     *_both("retransmissions", "retransmissions", "segments sent again (data, SYN, FIN), copies left out, by"),
@@ -467,7 +531,7 @@ COLUMNS: tuple[Column, ...] = (
         _sum("rejected_rsts"),
         **_ends("rejected_rsts"),
     ),
-    Column("directions_seen", "category", "whose segments were captured", _directions, WHO[1:]),
+    Column("directions_seen", "category", "whose segments were captured", _directions, WHO[1:], like=_like_directions),
     Column(
         "midstream",
         "bool",
@@ -514,7 +578,7 @@ COLUMNS: tuple[Column, ...] = (
         nullable=True,
         **_of("icmp"),
     ),
-    Column("icmp_sender", "text", "who sent it", _icmp_sender, nullable=True),
+    Column("icmp_sender", "text", "who sent it", _icmp_sender, nullable=True, like=FlowTable.icmp_sender),
     *_options(),
     Column(
         "conn_state",
@@ -522,8 +586,9 @@ COLUMNS: tuple[Column, ...] = (
         "as Zeek writes it in conn.log",
         _conn_state,
         ("S0", "S1", "SF", "REJ", "S2", "S3", "RSTO", "RSTR", "RSTOS0", "RSTRH", "SH", "SHR", "OTH"),
+        like=_like_conn_state,
     ),
-    Column("history", "text", "as Zeek writes it in conn.log", lambda table, row: table.history(row)),
+    Column("history", "text", "as Zeek writes it in conn.log", FlowTable.history, like=_like_history),
     _raw("completeness", "int", "completeness", "as Wireshark 4.0 shows it as tcp.completeness"),
     Column("wireshark_filter", "text", "display filter that selects exactly its packets", _filter),
 )
@@ -575,7 +640,7 @@ def rendered(
     ]
     final_getters = [column.get for column in final]
     known_final: dict[tuple[int, int, int, int], list[Any]] = {}  # few: states and bases
-    getters = [column.get for column in single]
+    getters: list[tuple[Get, Like | None, dict[Any, Any]]] = [(column.get, column.like, {}) for column in single]
     flat, base = table.flat, table.base
     for row in rows:
         start = base[row]
@@ -598,14 +663,25 @@ def rendered(
             if states_told is None:
                 states_told = known_final[ends] = [render(get(table, row)) for get in final_getters]
             told = told + states_told  # not added to what is remembered
-        yield in_order((*raw_values(flow), *told, *[render(get(table, row)) for get in getters]))
+        own = []
+        for get, like, seen in getters:
+            if like is None:
+                own.append(render(get(table, row)))
+                continue
+            kind = like(table, row)
+            value = seen.get(kind, seen)
+            if value is seen:
+                value = render(get(table, row))
+                _remember(seen, kind, value)
+            own.append(value)
+        yield in_order((*raw_values(flow), *told, *own))
 
 
-def _remember(known: dict[Any, list[Any]], kind: Any, values: list[Any]) -> None:
+def _remember(known: dict[Any, Any], kind: Any, told: Any) -> None:
     """Keep what is known of a kind, of MAX_KINDS at most."""
     if len(known) == MAX_KINDS:
         known.clear()
-    known[kind] = values
+    known[kind] = told
 
 
 def _picker(positions: list[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
