@@ -1,55 +1,124 @@
-"""Text made by a forked process while this one does something else.
+"""Text made in portions by a forked process, and by this one once it has nothing else to do.
 
-Owns that process: how it starts, where its text waits, how it ends. What it makes is what this process would have
-made; where it fails, or there is no second processor, this one makes it.
+Owns that process: how it starts, who makes which portion, where text waits, how it ends. What it makes is what this
+process would have made; where it fails, or there is no second processor, this one makes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import IO
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from struct import Struct
+from typing import BinaryIO
 
 from analyzer.processes import CAN_FORK, forked, processors, stop, succeeds
 
-#: characters read at once
+#: portions at most: what says who makes which is a byte each
+MAX_PORTIONS = 256
+#: bytes read at once
 _PIECE = 1 << 16
+#: of a portion: where its text begins and ends in the file of the process that made it, and which that is
+_PLACE = Struct("=QQQ")
 
 Make = Callable[[], Iterable[str]]
 
 
 @contextmanager
-def aside(make: Make, *, worth_it: bool) -> Iterator[Make]:
-    """Begin with the text of `make` now, where that is worth a process; the value gives it, and waits for it."""
+def aside(portions: Sequence[Make], *, worth_it: bool) -> Iterator[Make]:
+    """Begin with the text of all portions now, where that is worth a process; the value gives it, in order.
+
+    When that is asked for, this process makes portions, too, until none is left.
+    """
+    if len(portions) > MAX_PORTIONS:
+        raise ValueError(f"{len(portions)} portions: {MAX_PORTIONS} at most")
+
+    def all_here() -> Iterator[str]:
+        for make in portions:
+            yield from make()
+
     if not (worth_it and CAN_FORK and processors() > 1):
-        yield make
+        yield all_here
         return
-    import tempfile
-
-    try:
-        file = tempfile.TemporaryFile("w+", encoding="utf-8", newline="")  # noqa: SIM115  # closed below
-    except OSError:
-        yield make
-        return
-
-    def write() -> None:
-        file.writelines(make())
-        file.flush()
-
-    with file:
+    with ExitStack() as stack:
         try:
-            left = [forked(write)]
-        except OSError:  # no process left for it
-            yield make
+            shared = stack.enter_context(_Shared(portions))
+            helper = forked(lambda: shared.make(_HELPER))
+        except OSError:  # no room for a file, no process left
+            yield all_here
             return
+        left = [helper]
         try:
-            yield lambda: _pieces(file) if succeeds(left.pop()) else make()
+            yield lambda: shared.text(lambda: succeeds(left.pop()))
         finally:
             for process in left:
                 stop(process)
 
 
-def _pieces(file: IO[str]) -> Iterator[str]:
-    file.seek(0)
-    while piece := file.read(_PIECE):
-        yield piece
+_HERE, _HELPER = 0, 1
+
+
+class _Shared:
+    """What both processes know: the portions, which of them are left, and where the text of the others is."""
+
+    def __init__(self, portions: Sequence[Make]) -> None:
+        import tempfile
+        from mmap import mmap
+
+        self._portions = portions
+        with ExitStack() as stack:
+            self._files: tuple[BinaryIO, BinaryIO] = (
+                stack.enter_context(tempfile.TemporaryFile()),
+                stack.enter_context(tempfile.TemporaryFile()),
+            )
+            self._places = stack.enter_context(mmap(-1, _PLACE.size * MAX_PORTIONS))
+            # Numbers of portions wait in a pipe: whoever reads one makes that portion.
+            self._left, writing = os.pipe()
+            stack.callback(os.close, self._left)
+            try:
+                os.write(writing, bytes(range(len(portions))))
+            finally:
+                os.close(writing)
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> _Shared:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def make(self, who: int) -> None:
+        """Make portions until none is left."""
+        file = self._files[who]
+        while number := os.read(self._left, 1):
+            start = file.tell()
+            for text in self._portions[number[0]]():
+                file.write(text.encode())
+            _PLACE.pack_into(self._places, _PLACE.size * number[0], start, file.tell(), who)
+        file.flush()
+
+    def text(self, helper_succeeds: Callable[[], bool]) -> Iterator[str]:
+        """All portions in order, once the helper has ended; what it failed to make is made here."""
+        try:
+            self.make(_HERE)
+            is_whole = [True, helper_succeeds()]
+        except OSError:  # no room for the file
+            is_whole = [False, helper_succeeds()]
+        for number, make in enumerate(self._portions):
+            start, end, who = _PLACE.unpack_from(self._places, _PLACE.size * number)
+            if end > start and is_whole[who]:
+                yield from _pieces(self._files[who], start, end)
+            else:
+                yield from make()
+
+
+def _pieces(file: BinaryIO, start: int, end: int) -> Iterator[str]:
+    """Text of a file, a part at a time; parts of characters wait for their other part."""
+    from codecs import getincrementaldecoder
+
+    decoder = getincrementaldecoder("utf-8")()
+    file.seek(start)
+    while start < end:
+        piece = file.read(min(_PIECE, end - start))
+        start += len(piece)
+        yield decoder.decode(piece)

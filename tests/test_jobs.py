@@ -6,7 +6,8 @@ import gzip
 import json
 import lzma
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from typing import Any
 import psutil
 import pytest
 import tiny_pcap
+import waiting
 from pcaps_cases import PCAPS
 
 from analyzer import jobs, processes
-from analyzer.aside import aside
+from analyzer.aside import Make, aside
 from analyzer.capture import apart, open_capture, reader
 from analyzer.cli import main
 from analyzer.report import document
@@ -171,10 +173,31 @@ def test_a_process_that_stops_decompressing_is_an_error_of_one_line(
 # --- text made by another process ------------------------------------------------------------------------------------
 
 
+def portions(*texts: list[str]) -> list[Make]:
+    return [partial(iter, text) for text in texts]
+
+
 def test_text_made_aside_is_that_made_here() -> None:
-    pieces = ["a\n", "\x00é\u2028\ud7ff\r\n", "x" * 1_000_000]
-    with aside(lambda: iter(pieces), worth_it=True) as made:
-        assert "".join(made()) == "".join(pieces)
+    texts = ["a\n", "\x00é\u2028\ud7ff\r\n"], [], ["x" * 1_000_000], ["\U0010ffff" * 40_000]
+    with aside(portions(*texts), worth_it=True) as made:
+        assert "".join(made()) == "".join("".join(text) for text in texts)
+
+
+def test_both_processes_make_portions_and_they_come_in_order(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("analyzer.aside.processors", lambda: 2)
+    mine = os.getpid()
+
+    def make(number: int) -> Iterator[str]:
+        # The other one holds one portion until this one has made one.
+        here = os.getpid() == mine
+        (tmp_path / ("here" if here else "there")).touch()
+        waiting.until(lambda: (tmp_path / "there").exists() and (tmp_path / "here").exists())
+        yield f"{number} {'here' if here else 'there'}\n"
+
+    with aside([partial(make, number) for number in range(100)], worth_it=True) as made:
+        lines = "".join(made()).splitlines()
+    assert [int(line.split()[0]) for line in lines] == list(range(100))
+    assert {line.split()[1] for line in lines} == {"here", "there"}
 
 
 def test_what_fails_aside_is_made_here() -> None:
@@ -185,13 +208,20 @@ def test_what_fails_aside_is_made_here() -> None:
             os._exit(3)
         return ["made", " here"]
 
-    with aside(make, worth_it=True) as made:
-        assert "".join(made()) == "made here"
+    with aside([make, make], worth_it=True) as made:
+        assert "".join(made()) == "made heremade here"
+
+
+def test_where_there_is_no_room_for_text_it_is_made_when_it_is_wanted(monkeypatch) -> None:
+    monkeypatch.setattr("analyzer.aside.processors", lambda: 2)
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open("/dev/full", "w+b"))  # noqa: SIM115  # the code closes it
+    with aside(portions(["one"], ["two"]), worth_it=True) as made:
+        assert "".join(made()) == "onetwo"
 
 
 def test_no_process_is_left_behind_by_a_text_that_nobody_wants() -> None:
     before = set(psutil.Process().children())
-    with pytest.raises(KeyboardInterrupt), aside(lambda: iter(lambda: "without end", ""), worth_it=True):
+    with pytest.raises(KeyboardInterrupt), aside([lambda: iter(lambda: "without end", "")], worth_it=True):
         raise KeyboardInterrupt
     assert set(psutil.Process().children()) <= before
 
@@ -206,9 +236,9 @@ def test_long_lists_are_written_aside_and_read_the_same(monkeypatch, capsys: pyt
     assert calls == [True, False]
 
 
-def noted(calls: list[bool], make: Any, *, worth_it: bool) -> Any:
+def noted(calls: list[bool], made: Sequence[Make], *, worth_it: bool) -> Any:
     calls.append(worth_it)
-    return aside(make, worth_it=worth_it)
+    return aside(made, worth_it=worth_it)
 
 
 def test_where_no_process_can_be_forked_this_one_does_it_all(

@@ -20,6 +20,7 @@ from analyzer.flows import facts as f
 from analyzer.flows import verdict
 from analyzer.flows.facts import INDEX, WIDTH, host_key
 from analyzer.flows.packed import CHUNK_ROWS, PackedRows
+from analyzer.tcp import states
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -90,12 +91,25 @@ _O_STUCK = cython.declare(cython.Py_ssize_t, INDEX["o_stuck"])
 _R_STUCK = cython.declare(cython.Py_ssize_t, INDEX["r_stuck"])
 _O_BAD = cython.declare(cython.Py_ssize_t, INDEX["o_bad_checksums"])
 _R_BAD = cython.declare(cython.Py_ssize_t, INDEX["r_bad_checksums"])
+_O_STATE = cython.declare(cython.Py_ssize_t, INDEX["o_state"])
+_R_STATE = cython.declare(cython.Py_ssize_t, INDEX["r_state"])
+_O_REFRESH = cython.declare(cython.Py_ssize_t, INDEX["o_refresh_ns"])
+_R_REFRESH = cython.declare(cython.Py_ssize_t, INDEX["r_refresh_ns"])
+_ANSWER_NS = cython.declare(cython.Py_ssize_t, INDEX["responder_rtt_ns"])
+_CLOSED_BY = cython.declare(cython.Py_ssize_t, INDEX["closed_by"])
+_NO_VALUE = cython.declare(cython.ulonglong, f.NO_VALUE)
+_IPV6 = cython.declare(cython.ulonglong, f.IPV6)
+_TIME_WAIT = cython.declare(cython.ulonglong, states.TIME_WAIT)
 
 
+@cython.cclass
 class _Attempts:
     """Flows that begin with a SYN or SYN+ACK, and those that completed, plain ones and others."""
 
-    __slots__ = ("others", "others_completed", "plain")
+    if cython.compiled:
+        plain = cython.declare(cython.longlong, visibility="readonly")
+        others = cython.declare(cython.longlong, visibility="readonly")
+        others_completed = cython.declare(cython.longlong, visibility="readonly")
 
     def __init__(self) -> None:
         self.plain = 0
@@ -113,25 +127,143 @@ class _Attempts:
         return self.plain + self.others_completed
 
 
+@cython.final
+@cython.cclass
 class Listener(_Attempts):
-    """Counters of one (host, port): flows to it."""
+    """Counters of one (host, port, scope): flows to it."""
 
-    __slots__ = ("key", "last_sign_ns")
+    if cython.compiled:
+        key = cython.declare(tuple, visibility="readonly")
+        last_sign_ns = cython.declare(cython.longlong, visibility="readonly")
 
     def __init__(self, key: tuple[bytes, int, int]) -> None:
-        super().__init__()
+        self.plain = self.others = self.others_completed = 0
         self.key = key
         self.last_sign_ns = 0  # last packet of any flow in which it sent something; 0 if it never did
 
 
+@cython.final
+@cython.cclass
 class Source(_Attempts):
     """Counters of one originating host: its flows."""
 
-    __slots__ = ("spoke",)
+    if cython.compiled:
+        spoke = cython.declare(cython.bint, visibility="readonly")
 
     def __init__(self) -> None:
-        super().__init__()
+        self.plain = self.others = self.others_completed = 0
         self.spoke = False  # outside plain connections
+
+
+@cython.final
+@cython.cclass
+class _Numbers:
+    """Numbers keys of three words in order of first sight. Nobody outside can choose keys that meet."""
+
+    if cython.compiled:
+        count = cython.declare(cython.Py_ssize_t)
+        _mask = cython.declare(cython.ulonglong)
+        _table = cython.declare(cython.longlong[::1])  # number, or −1
+        _keys = cython.declare(cython.ulonglong[::1])
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._resize(256)
+
+    @cython.cfunc
+    def _resize(self, slots: cython.Py_ssize_t) -> cython.void:
+        """Make room for half as many keys as `slots`, a power of 2."""
+        number: cython.Py_ssize_t
+        old: cython.ulonglong[::1]
+        keys: cython.ulonglong[::1] = array("Q", bytes(12 * slots))
+        self._mask = slots - 1
+        self._table = array("q", (-1,)) * slots
+        if self.count:
+            old = self._keys
+            for number in range(3 * self.count):
+                keys[number] = old[number]
+        self._keys = keys
+        for number in range(self.count):
+            self._table[self._slot(keys[3 * number], keys[3 * number + 1], keys[3 * number + 2])] = number
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def _slot(self, one: cython.ulonglong, two: cython.ulonglong, three: cython.ulonglong) -> cython.Py_ssize_t:
+        """Where the key is, or would be."""
+        mixed: cython.ulonglong = _mixed_end(one, two, three)
+        at: cython.ulonglong = (mixed ^ (mixed >> 32)) & self._mask
+        number: cython.Py_ssize_t = self._table[at]
+        while number >= 0 and not (
+            self._keys[3 * number] == one and self._keys[3 * number + 1] == two and self._keys[3 * number + 2] == three
+        ):
+            at = (at + 1) & self._mask
+            number = self._table[at]
+        return at
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def find(self, one: cython.ulonglong, two: cython.ulonglong, three: cython.ulonglong) -> cython.Py_ssize_t:
+        """Its number, −1 where it has none."""
+        return self._table[self._slot(one, two, three)]
+
+    @cython.cfunc
+    def add(self, one: cython.ulonglong, two: cython.ulonglong, three: cython.ulonglong) -> cython.Py_ssize_t:
+        """Its number, the next one where it has none."""
+        at: cython.Py_ssize_t = self._slot(one, two, three)
+        if self._table[at] < 0:
+            self._table[at] = self.count
+            self._keys[3 * self.count] = one
+            self._keys[3 * self.count + 1] = two
+            self._keys[3 * self.count + 2] = three
+            self.count += 1
+            if 2 * self.count > self._mask:
+                self._resize(2 * (self._mask + 1))
+            return self.count - 1
+        return self._table[at]
+
+
+@cython.final
+@cython.cclass
+class _Places:
+    """The listeners and sources of an index, found by the words of a row."""
+
+    if cython.compiled:
+        _listener_numbers = cython.declare(_Numbers)
+        _source_numbers = cython.declare(_Numbers)
+        _listeners = cython.declare(list)
+        _sources = cython.declare(list)
+        _listeners_by_key = cython.declare(dict)
+        _sources_by_host = cython.declare(dict)
+
+    def __init__(self, index: Any) -> None:
+        self._listener_numbers = _Numbers()
+        self._source_numbers = _Numbers()
+        self._listeners = []
+        self._sources = []
+        self._listeners_by_key = index.listeners
+        self._sources_by_host = index.sources
+
+    @cython.cfunc
+    def listener(self, rows: cython.ulonglong[::1], at: cython.Py_ssize_t) -> Listener:
+        """The listener of the row that begins there."""
+        port: cython.ulonglong = rows[at + _R_PORT] | rows[at + _SCOPE] << 16
+        number: cython.Py_ssize_t = self._listener_numbers.add(rows[at + _R_HI], rows[at + _R_LO], port)
+        if number == len(self._listeners):
+            key = (_key(rows[at + _R_HI], rows[at + _R_LO]), rows[at + _R_PORT], rows[at + _SCOPE])
+            listener: Listener = Listener(key)
+            self._listeners_by_key[key] = listener
+            self._listeners.append(listener)
+        return self._listeners[number]
+
+    @cython.cfunc
+    def source(self, rows: cython.ulonglong[::1], at: cython.Py_ssize_t) -> Source:
+        """The source of the row that begins there."""
+        number: cython.Py_ssize_t = self._source_numbers.add(rows[at + _O_HI], rows[at + _O_LO], 0)
+        if number == len(self._sources):
+            source: Source = Source()
+            self._sources_by_host[_key(rows[at + _O_HI], rows[at + _O_LO])] = source
+            self._sources.append(source)
+        return self._sources[number]
 
 
 _ENDS = ("hi", "lo", "port")
@@ -140,6 +272,19 @@ _OF_TUPLES = array("I", (INDEX[name] for name in ("scope", *(end + name for end 
 _OF_CHECKSUMS = array(
     "I",
     (INDEX[end + name] for end in ("o_", "r_") for name in ("hi", "lo", "packets", "retransmissions", "bad_checksums")),
+)
+_OF_TALLIES = array(
+    "I",
+    (
+        INDEX[name]
+        for name in (
+            *("bits", "r_hi", "r_lo", "r_port", "responder_rtt_ns", "r_synack_retransmissions"),
+            *("o_fins", "r_fins", "closed_by"),
+        )
+    ),
+)
+_OF_TIME_WAIT = array(
+    "I", (*_OF_TUPLES, *(INDEX[end + name] for end in ("o_", "r_") for name in ("state", "refresh_ns")))
 )
 _LOOKED_AT = array(
     "I",
@@ -162,14 +307,15 @@ def read(index: Index, facts: Any, order: Sequence[int]) -> None:
     """Fill `index` from rows of facts (`FlowFacts.rows`); `order`: where its rows lie in them."""
     odd: list[int] = []
     first = 0
+    places = _Places(index)
     for block in _blocks(facts, _LOOKED_AT):
-        odd += _count_plain(index, block, first)
+        odd += _count_plain(index, places, block, first)
         first += len(block) // WIDTH
     if odd:
         row_at = array("I", bytes(4 * len(order)))
         for row, place in enumerate(order):
             row_at[place] = row
-        _look_at(index, facts, order, sorted([row_at[place] for place in odd]))
+        _look_at(index, places, facts, order, sorted([row_at[place] for place in odd]))
 
 
 def _blocks(facts: Any, columns: array[int]) -> Iterator[array[int]]:
@@ -182,12 +328,12 @@ def _blocks(facts: Any, columns: array[int]) -> Iterator[array[int]]:
         yield facts.unpacked(first, min(first + CHUNK_ROWS, len(facts) // WIDTH), columns)
 
 
-def _count_plain(index: Any, block: Any, first: cython.Py_ssize_t) -> list[int]:
+def _count_plain(index: Any, places: _Places, block: Any, first: cython.Py_ssize_t) -> list[int]:
     """Count plain connections; the others come back, by their place in the facts, for a closer look."""
     rows: cython.ulonglong[::1] = block
     count: cython.Py_ssize_t = len(block) // WIDTH
-    listeners: dict = index.listeners
-    sources: dict = index.sources
+    listener: Listener
+    source: Source
     end_ns: cython.longlong = index.end_ns
     flags_only: cython.bint = index.flags_only
     both_closed: cython.longlong = 0
@@ -221,17 +367,11 @@ def _count_plain(index: Any, block: Any, first: cython.Py_ssize_t) -> list[int]:
             both_closed += 1
         if flags_only:
             flags_only = rows[at + _O_PACKETS] == rows[at + _O_SYNS] + o_fins
-        key = (_key(rows[at + _R_HI], rows[at + _R_LO]), rows[at + _R_PORT], rows[at + _SCOPE])
-        listener = listeners.get(key)
-        if listener is None:
-            listener = listeners[key] = Listener(key)
+        listener = places.listener(rows, at)
         listener.plain += 1
         if rows[at + _LAST_NS] > listener.last_sign_ns:
             listener.last_sign_ns = rows[at + _LAST_NS]
-        host = _key(rows[at + _O_HI], rows[at + _O_LO])
-        source = sources.get(host)
-        if source is None:
-            source = sources[host] = Source()
+        source = places.source(rows, at)
         source.plain += 1
     index.flags_only = flags_only
     index.both_closed += both_closed
@@ -239,12 +379,12 @@ def _count_plain(index: Any, block: Any, first: cython.Py_ssize_t) -> list[int]:
     return odd
 
 
-def _look_at(index: Any, facts: Any, order: Any, odd: list) -> None:
+def _look_at(index: Any, places: _Places, facts: Any, order: Any, odd: list) -> None:
     """Sort the rows `odd`, and count them with their listeners and sources."""
     packed: cython.bint = isinstance(facts, PackedRows)
     rows: cython.ulonglong[::1] = facts.unpacked(0, 1, _LOOKED_AT) if packed else facts
-    listeners: dict = index.listeners
-    sources: dict = index.sources
+    listener: Listener
+    source: Source
     end_ns: cython.longlong = index.end_ns
     at: cython.Py_ssize_t
     bits: cython.ulonglong
@@ -263,14 +403,8 @@ def _look_at(index: Any, facts: Any, order: Any, odd: list) -> None:
             rows = facts.unpacked(order[row], order[row] + 1, _LOOKED_AT)
             at = 0
         bits = rows[at + _BITS]
-        key = (_key(rows[at + _R_HI], rows[at + _R_LO]), rows[at + _R_PORT], rows[at + _SCOPE])
-        listener = listeners.get(key)
-        if listener is None:
-            listener = listeners[key] = Listener(key)
-        host = _key(rows[at + _O_HI], rows[at + _O_LO])
-        source = sources.get(host)
-        if source is None:
-            source = sources[host] = Source()
+        listener = places.listener(rows, at)
+        source = places.source(rows, at)
         o_packets = rows[at + _O_PACKETS]
         r_packets = rows[at + _R_PACKETS]
         if o_packets:
@@ -363,6 +497,95 @@ def _incomplete(index: Any, row: object, bits: cython.ulonglong, known: dict) ->
         index.unanswered.append(row)
 
 
+@cython.final
+@cython.cclass
+class Tally:
+    """How the flows to one (host, port) fared; `closers` by facts.NOBODY, ORIGINATOR, RESPONDER, BOTH."""
+
+    if cython.compiled:
+        host = cython.declare(bytes, visibility="readonly")
+        port = cython.declare(cython.uint, visibility="readonly")
+        ipv6 = cython.declare(cython.bint, visibility="readonly")
+        attempts = cython.declare(cython.longlong, visibility="readonly")
+        completed = cython.declare(cython.longlong, visibility="readonly")
+        refused = cython.declare(cython.longlong, visibility="readonly")
+        unanswered = cython.declare(cython.longlong, visibility="readonly")
+        synacks_again = cython.declare(cython.longlong, visibility="readonly")
+        half_closed = cython.declare(cython.longlong, visibility="readonly")
+        closers = cython.declare(list, visibility="readonly")
+        answers_ns = cython.declare(object, visibility="readonly")
+
+    def __init__(self, host: bytes, port: int, ipv6: bool) -> None:
+        self.host = host
+        self.port = port
+        self.ipv6 = ipv6
+        self.attempts = self.completed = self.refused = self.unanswered = 0
+        self.synacks_again = self.half_closed = 0
+        self.closers = [0, 0, 0, 0]
+        self.answers_ns = array("Q")
+
+
+def tallies(facts: Any, places: Sequence[int] | None = None) -> list[Tally]:
+    """One a (host, port) of the flows that begin with a SYN or SYN+ACK; `places`: of these rows only."""
+    rows: cython.ulonglong[::1]
+    row: cython.Py_ssize_t
+    at: cython.Py_ssize_t
+    number: cython.Py_ssize_t
+    bits: cython.ulonglong
+    o_fins: cython.ulonglong
+    r_fins: cython.ulonglong
+    numbers: _Numbers = _Numbers()
+    made: list = []
+    tally: Tally
+    handshakes: dict = {}
+    half_closed: dict = {}
+    blocks = _blocks(facts, _OF_TALLIES) if places is None else _chosen(facts, places)
+    for block in blocks:
+        rows = block
+        for row in range(len(block) // WIDTH):
+            at = row * _WIDTH
+            bits = rows[at + _BITS]
+            if not bits & _BEGINS:
+                continue
+            number = numbers.add(rows[at + _R_HI], rows[at + _R_LO], rows[at + _R_PORT] | (bits & _IPV6) << 32)
+            if number == len(made):
+                made.append(Tally(_host(rows, at, 1), rows[at + _R_PORT], bits & _IPV6 != 0))
+            tally = made[number]
+            tally.attempts += 1
+            tally.synacks_again += rows[at + _R_SYNACK_REPEATS]
+            if rows[at + _ANSWER_NS] != _NO_VALUE:
+                tally.answers_ns.append(rows[at + _ANSWER_NS])
+            if bits & _COMPLETE and not bits & _CONTRADICTED:
+                tally.completed += 1
+            else:
+                word = handshakes.get(bits)
+                if word is None:
+                    word = handshakes[bits] = verdict.handshake(bits)
+                if word == "refused":
+                    tally.refused += 1
+                elif word == "unanswered":
+                    tally.unanswered += 1
+            o_fins = rows[at + _O_FINS]
+            r_fins = rows[at + _R_FINS]
+            if not (o_fins or r_fins):
+                continue
+            tally.closers[rows[at + _CLOSED_BY]] += 1
+            if not (o_fins and r_fins):
+                kind = (bits, o_fins, r_fins)
+                is_half = half_closed.get(kind)
+                if is_half is None:
+                    is_half = half_closed[kind] = verdict.close(bits, o_fins, r_fins) == "half_closed"
+                if is_half:
+                    tally.half_closed += 1
+    return made
+
+
+def _chosen(facts: Any, places: Sequence[int]) -> Iterator[array[int]]:
+    """Single rows, flat."""
+    for place in places:
+        yield facts[place * WIDTH : (place + 1) * WIDTH]
+
+
 class Checksums(NamedTuple):
     """Hosts that sent wrong checksums, by what those mean; sorted by address."""
 
@@ -375,38 +598,44 @@ def checksums(facts: Any, share: float) -> Checksums:
     """Tell those hosts apart; `share`: of its segments, from which on a host offloads."""
     found = Checksums([], {}, [])
     rows: cython.ulonglong[::1]
+    row: cython.Py_ssize_t
     at: cython.Py_ssize_t
     side: cython.Py_ssize_t
     number: cython.Py_ssize_t
     bad: cython.ulonglong
-    numbers: dict = {}  # host → its place in the counts
+    numbers: _Numbers = _Numbers()
+    hosts: list = []
     for block in _blocks(facts, _OF_CHECKSUMS):
         rows = block
-        for at in range(0, len(block), _WIDTH):
+        for row in range(len(block) // WIDTH):
+            at = row * _WIDTH
             for side in range(2):
                 if rows[at + (_R_BAD if side else _O_BAD)]:
-                    numbers.setdefault(_host(rows, at, side), len(numbers))
-    if not numbers:
+                    number = numbers.add(
+                        rows[at + (_R_HI if side else _O_HI)], rows[at + (_R_LO if side else _O_LO)], 0
+                    )
+                    if number == len(hosts):
+                        hosts.append(_host(rows, at, side))
+    if not hosts:
         return found
-    zeros = array("Q", bytes(8 * len(numbers)))
+    zeros = array("Q", bytes(8 * len(hosts)))
     wrong: cython.ulonglong[::1] = zeros[:]
     again: cython.ulonglong[::1] = zeros[:]
     sent: cython.ulonglong[::1] = zeros
     for block in _blocks(facts, _OF_CHECKSUMS):
         rows = block
-        for at in range(0, len(block), _WIDTH):
+        for row in range(len(block) // WIDTH):
+            at = row * _WIDTH
             for side in range(2):
-                known = numbers.get(_host(rows, at, side))
-                if known is None:
+                number = numbers.find(rows[at + (_R_HI if side else _O_HI)], rows[at + (_R_LO if side else _O_LO)], 0)
+                if number < 0:
                     continue
-                number = known
                 sent[number] += rows[at + (_R_PACKETS if side else _O_PACKETS)]
                 bad = rows[at + (_R_BAD if side else _O_BAD)]
                 wrong[number] += bad
                 if bad and rows[at + (_R_REPEATS if side else _O_REPEATS)] >= bad:
                     again[number] += bad
-    for host in sorted(numbers):
-        number = numbers[host]
+    for host, number in sorted(zip(hosts, range(len(hosts)), strict=True)):
         if wrong[number] >= share * sent[number]:
             found.offloading.append(host)
         elif again[number]:
@@ -414,6 +643,35 @@ def checksums(facts: Any, share: float) -> Checksums:
         else:
             found.taken.append(host)
     return found
+
+
+def in_time_wait(facts: Any, side: cython.Py_ssize_t, since: cython.ulonglong) -> list[array[int]]:
+    """The places of rows of which one side (0 originator, 1 responder) is in TIME_WAIT that began, or was refreshed, at
+    `since` ns or later; grouped by service, and originators by host, too."""
+    rows: cython.ulonglong[::1]
+    row: cython.Py_ssize_t
+    at: cython.Py_ssize_t
+    place: cython.Py_ssize_t = -1
+    number: cython.Py_ssize_t
+    state: cython.Py_ssize_t = _R_STATE if side else _O_STATE
+    refresh: cython.Py_ssize_t = _R_REFRESH if side else _O_REFRESH
+    services: _Numbers = _Numbers()
+    holders: _Numbers = _Numbers()
+    groups: list = []
+    for block in _blocks(facts, _OF_TIME_WAIT):
+        rows = block
+        for row in range(len(block) // WIDTH):
+            place += 1
+            at = row * _WIDTH
+            if rows[at + state] != _TIME_WAIT or rows[at + refresh] < since:
+                continue
+            number = services.add(rows[at + _R_HI], rows[at + _R_LO], rows[at + _R_PORT])
+            if not side:
+                number = holders.add(rows[at + _O_HI], rows[at + _O_LO], number)
+            if number == len(groups):
+                groups.append(array("I"))
+            groups[number].append(place)
+    return groups
 
 
 def repeated(facts: Any) -> list[list[int]]:
@@ -425,13 +683,15 @@ def repeated(facts: Any) -> list[list[int]]:
     table_of = bytearray(1 << (_TABLE_BITS - 3))
     table: cython.uchar[::1] = table_of
     rows: cython.ulonglong[::1]
+    row: cython.Py_ssize_t
     at: cython.Py_ssize_t
     bit: cython.ulonglong
     place: cython.Py_ssize_t = 0
     suspects: set = set()
     for block in _blocks(facts, _OF_TUPLES):
         rows = block
-        for at in range(0, len(block), _WIDTH):
+        for row in range(len(block) // WIDTH):
+            at = row * _WIDTH
             bit = (_mixed(rows, at) >> 20) & mask
             if table[bit >> 3] & (1 << (bit & 7)):
                 suspects.add(bit)
@@ -442,7 +702,8 @@ def repeated(facts: Any) -> list[list[int]]:
     groups: dict = {}
     for block in _blocks(facts, _OF_TUPLES):
         rows = block
-        for at in range(0, len(block), _WIDTH):
+        for row in range(len(block) // WIDTH):
+            at = row * _WIDTH
             bit = (_mixed(rows, at) >> 20) & mask
             if bit in suspects:
                 ends = (_host(rows, at, 0), rows[at + _O_PORT]), (_host(rows, at, 1), rows[at + _R_PORT])

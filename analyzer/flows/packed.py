@@ -15,11 +15,15 @@ except ModuleNotFoundError:
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 #: rows of a chunk: enough to make its 103 columns cheap, few enough to span little time
 CHUNK_ROWS = 8192
+
+_SLOTS = cython.declare(cython.Py_ssize_t, 256)  # a power of 2
+_ODD = cython.declare(cython.ulonglong, 0x9E37_79B9_7F4A_7C15)
+_M64 = cython.declare(cython.ulonglong, 0xFFFF_FFFF_FFFF_FFFF)
 
 
 @cython.final
@@ -198,6 +202,73 @@ class PackedRows:
         for chunk in self._chunks:
             parts.append((chunk.stop - chunk.start, chunk.parts))
         return _restored, (self._width, parts)
+
+
+class Kinds(NamedTuple):
+    """Rows by what they hold in some columns: the kind of each, and of each kind how many and which is the first."""
+
+    kind_of: array[int]
+    counts: array[int]
+    first: array[int]
+
+
+def kinds(rows: Any, width: cython.Py_ssize_t, places: Any, columns: Sequence[int]) -> Kinds:
+    """Sort the rows at `places` by what they hold in `columns`. `rows`: a flat array('Q') or `PackedRows`."""
+    where: cython.ulonglong[::1] = places if isinstance(places, array) else array("Q", places)
+    count: cython.Py_ssize_t = len(places)
+    kind_of = array("I", bytes(4 * count))
+    kind: cython.uint[::1] = kind_of
+    wanted: cython.uint[::1] = array("I", columns)
+    wide: cython.Py_ssize_t = len(columns)
+    held = array("Q", bytes(8 * wide))
+    values: cython.ulonglong[::1] = held
+    packed: cython.bint = isinstance(rows, PackedRows)
+    flat: cython.ulonglong[::1] = array("Q", (0,)) if packed else rows or array("Q", (0,))
+    source: PackedRows = rows if packed else PackedRows(width)
+    chunk: _Chunk
+    known: dict = {}
+    counts = array("Q")
+    first = array("Q")
+    # In front of the dict, for as many kinds as most captures have: a slot's values, and their kind.
+    slot_values: cython.ulonglong[::1] = array("Q", bytes(8 * wide * _SLOTS))
+    slot_kind: cython.longlong[::1] = array("q", (-1,)) * _SLOTS
+    row: cython.Py_ssize_t
+    number: cython.Py_ssize_t
+    place: cython.Py_ssize_t
+    slot: cython.Py_ssize_t
+    mixed: cython.ulonglong
+    for row in range(count):
+        place = where[row]
+        mixed = 0
+        if packed:
+            chunk = source._chunk(place)
+        for number in range(wide):
+            if packed:
+                values[number] = chunk.value(wanted[number], place - chunk.start)
+            else:
+                values[number] = flat[place * width + wanted[number]]
+            mixed = ((mixed ^ values[number]) * _ODD) & _M64
+            mixed ^= mixed >> 32
+        slot = mixed & (_SLOTS - 1)
+        number = 0
+        if slot_kind[slot] >= 0:
+            while number < wide and values[number] == slot_values[slot * wide + number]:
+                number += 1
+        if number < wide:
+            key = held.tobytes()
+            found = known.get(key)
+            if found is None:
+                found = known[key] = len(counts)
+                counts.append(0)
+                first.append(row)
+            slot_kind[slot] = found
+            for number in range(wide):
+                slot_values[slot * wide + number] = values[number]
+        kind[row] = slot_kind[slot]
+    tally: cython.ulonglong[::1] = counts or array("Q", (0,))
+    for row in range(count):
+        tally[kind[row]] += 1
+    return Kinds(kind_of, counts, first)
 
 
 def _restored(width: int, chunks: list[tuple[int, tuple[Any, ...]]]) -> PackedRows:

@@ -82,6 +82,10 @@ class FlowTable:
         column = self.facts.column(name)
         return array("Q", [column[at] for at in self.order])
 
+    def places(self, rows: Sequence[int]) -> Sequence[int]:
+        """Where rows, in order, lie in the facts."""
+        return self.order if len(rows) == len(self) else array("Q", [self.order[row] for row in rows])
+
     def history(self, row: int) -> str:
         """Zeek's history letters, with ^ where Zeek would have flipped the direction."""
         letters = self.facts.history[self.order[row]].decode("ascii")

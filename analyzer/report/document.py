@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from analyzer.aside import aside
+from analyzer.aside import MAX_PORTIONS, Make, aside
 from analyzer.flows.columns import records
 from analyzer.flows.table import FlowTable
 from analyzer.listeners import listeners
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 LISTENERS = 1000
 #: list entries that take longer than to start a process
 WORTH_A_PROCESS = 2000
+#: of them made together: fewer, and what they have alike is worked out too often
+LEAST_PORTION = 500
 
 
 class Reason(Protocol):
@@ -45,34 +47,43 @@ def write(out: TextIO, analysis: Analysis) -> None:
     """The document as JSON, a list entry at a time: a flood's lists are longer than memory likes."""
     lists = _lists(analysis)
     many = sum(len(rows) for _, rows, _ in lists) >= WORTH_A_PROCESS and analysis.options.jobs != 1
-    with aside(lambda: _tables(analysis, lists), worth_it=many) as tables:
+    with aside(_portions(analysis, lists), worth_it=many) as tables:
         head = _head(analysis)
         out.write("{\n")
         for name, value in head.items():
             out.write(f" {json.dumps(name)}: {json.dumps(value, indent=1)},\n")
         for text in tables():
             out.write(text)
-        out.write("}\n")
+        out.write("\n}\n")
 
 
-def _tables(analysis: Analysis, lists: Iterable[tuple[str, Sequence[int], Reason]]) -> Iterator[str]:
+def _portions(analysis: Analysis, lists: Sequence[tuple[str, Sequence[int], Reason]]) -> list[Make]:
+    """The three lists and the listeners, cut so that two processes have work to the end."""
     table, weak = analysis.table, why.Weakness.of(analysis.capture)
+    size = max(LEAST_PORTION, -(-sum(len(rows) for _, rows, _ in lists) // (MAX_PORTIONS // 2)))
+
+    def portion(name: str, rows: Sequence[int], reason: Reason, start: int) -> Iterator[str]:
+        some = rows[start : start + size]
+        entries = objects(table, some, why=partial(reason, table, weak=weak))
+        yield from _array(name, entries, begins=start == 0, ends=start + size >= len(rows))
+        if start + size >= len(rows):
+            yield ",\n"
+
+    made: list[Make] = []
     for name, rows, reason in lists:
-        yield f" {json.dumps(name)}: "
-        yield from _array(objects(table, rows, why=partial(reason, table, weak=weak)))
-        yield ",\n"
-    yield ' "listeners": '
-    yield from _array(map(json.dumps, _listeners(analysis)))
-    yield "\n"
+        made += [partial(portion, name, rows, reason, start) for start in range(0, max(len(rows), 1), size)]
+    return [*made, lambda: _array("listeners", map(json.dumps, _listeners(analysis)))]
 
 
-def _array(entries: Iterable[str]) -> Iterator[str]:
-    """An array, an entry a line."""
-    before, after = "[\n  ", "[]"
+def _array(name: str, entries: Iterable[str], *, begins: bool = True, ends: bool = True) -> Iterator[str]:
+    """An array and its name, an entry a line; or the part of it that does not begin, or end, it."""
+    before = f" {json.dumps(name)}: [\n  " if begins else ",\n  "
+    empty = begins
     for entry in entries:
         yield before + entry
-        before, after = ",\n  ", "\n ]"
-    yield after
+        before, empty = ",\n  ", False
+    if ends:
+        yield f" {json.dumps(name)}: []" if empty else "\n ]"
 
 
 def summary(analysis: Analysis) -> dict[str, Any]:

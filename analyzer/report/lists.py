@@ -5,12 +5,14 @@ Owns membership only; why a flow is in a list is told by `why`.
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
+from itertools import compress
 from typing import NamedTuple
 
 from analyzer.flows import columns, verdict
+from analyzer.flows.facts import INDEX, WIDTH
+from analyzer.flows.packed import Kinds, kinds
 from analyzer.flows.table import FlowTable
 
 
@@ -26,34 +28,42 @@ class Lists(NamedTuple):
 
 def make_lists(table: FlowTable, rows: Sequence[int]) -> Lists:
     """Judge the flows in `rows`, once for all that are alike (a flood has few kinds)."""
-    close_facts = columns.BY_NAME["close"].facts
+    places = table.places(rows)
 
-    def chosen(*names: str) -> list[array[int]]:
-        whole = [table.raw(name) for name in names]
-        return whole if len(rows) == len(table) else [array("Q", [column[row] for row in rows]) for column in whole]
+    def judged(judge: Callable[[FlowTable, int], Hashable], *facts: str) -> _Judged:
+        """What `judge` says of the flows, which follows from these facts."""
+        found = kinds(table.flat, WIDTH, places, [INDEX[name] for name in facts])
+        return _Judged(rows, found, [judge(table, rows[at]) for at in found.first])
 
-    (bits,) = chosen("bits")
-    handshakes: Counter[str] = Counter()
-    incomplete: set[int] = set()
-    for kind, count in Counter(bits).items():
-        word = verdict.handshake(kind)
-        handshakes[word] += count
-        if word in verdict.INCOMPLETE:
-            incomplete.add(kind)
-    facts = chosen(*close_facts)
-    closes: Counter[str] = Counter()
-    half_closed = set()
-    examples = dict(zip(zip(*facts, strict=True), rows, strict=True))
-    for alike, count in Counter(zip(*facts, strict=True)).items():
-        word = columns.close(table, examples[alike])
-        closes[word] += count
-        if word == "half_closed":
-            half_closed.add(alike)
-    again = chosen("o_synack_retransmissions", "r_synack_retransmissions")
-    return Lists(
-        {word: handshakes[word] for word in verdict.HANDSHAKES if word in handshakes},
-        {word: closes[word] for word in verdict.CLOSES if word in closes},
-        [row for row, kind in zip(rows, bits, strict=True) if kind in incomplete],
-        [row for row, alike in zip(rows, zip(*facts, strict=True), strict=True) if alike in half_closed],
-        [row for row, o_again, r_again in zip(rows, *again, strict=True) if o_again or r_again],
+    handshakes = judged(columns.handshake, "bits")
+    closes = judged(columns.close, *columns.BY_NAME["close"].facts)
+    again = judged(
+        columns.BY_NAME["synack_retransmissions"].get, "o_synack_retransmissions", "r_synack_retransmissions"
     )
+    return Lists(
+        handshakes.counted(verdict.HANDSHAKES),
+        closes.counted(verdict.CLOSES),
+        handshakes.rows_of(verdict.INCOMPLETE),
+        closes.rows_of({"half_closed"}),
+        again.rows_of(set(again.told) - {0}),
+    )
+
+
+class _Judged(NamedTuple):
+    """What is said of the flows in `rows`, by kind."""
+
+    rows: Sequence[int]
+    kinds: Kinds
+    told: list[Hashable]
+
+    def counted(self, words: Sequence[str]) -> dict[str, int]:
+        """How many flows each of the words is said of, less those of none."""
+        counter: Counter[Hashable] = Counter()
+        for word, count in zip(self.told, self.kinds.counts, strict=True):
+            counter[word] += count
+        return {word: counter[word] for word in words if word in counter}
+
+    def rows_of(self, wanted: Collection[Hashable]) -> list[int]:
+        """The rows of which one of those is said."""
+        is_wanted = [word in wanted for word in self.told]
+        return list(compress(self.rows, map(is_wanted.__getitem__, self.kinds.kind_of)))

@@ -6,20 +6,15 @@ each blocks a local port towards one service for a minute.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from itertools import compress
+from collections.abc import Iterator, Sequence
 
 from analyzer.findings import wording
+from analyzer.findings.counting import in_time_wait
 from analyzer.findings.finding import Cause, Finding
 from analyzer.findings.index import Host, Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make
 from analyzer.flows.facts import host_key
-from analyzer.tcp import states
-
-#: the client, where it is the one that waits; the server; its port
-Key = tuple[Host, int] | tuple[Host, Host, int]
 
 #: below this nobody notices
 MIN_PILE = 500
@@ -31,14 +26,15 @@ MIN_PORT_SHARE = 0.5
 
 def look(index: Index) -> Iterator[Finding]:
     """One finding a side and service."""
+    since = max(index.end_ns - index.table.timers.time_wait_ns, 0)
     piles = [
-        (side, key, count) for side in ("o_", "r_") for key, count in _count(index, side).items() if count >= MIN_PILE
+        _Pile(index, of_server, places)
+        for of_server in (False, True)
+        for places in in_time_wait(index.table.flat, of_server, since)
+        if len(places) >= MIN_PILE
     ]
-    piles.sort(key=lambda pile: (-pile[2], pile[:2]))
-    for side, key, _ in piles[: wording.MAX_PLACES]:
-        group = _rows(index, side, key)
-        client: Host | None = key[0] if side == "o_" else None
-        server, port = key[-2], key[-1]
+    for pile in sorted(piles, key=_Pile.weight)[: wording.MAX_PLACES]:
+        group, client, server, port = index.rows_of(pile.places), pile.client, pile.server, pile.port
         used = len({index.fact(row, "o_port") for row in group})
         service = wording.endpoint(server, port)
         if client is None:
@@ -77,32 +73,20 @@ def look(index: Index) -> Iterator[Finding]:
         )
 
 
-def _count(index: Index, side: str) -> Counter[Key]:
-    """Ends in TIME_WAIT when the capture ends, by service and, on the client's side, by client."""
-    return Counter(compress(_keys(index, side), _waiting(index, side)))
+class _Pile:
+    """Rows of which the client's, or the server's, end waits; `client` is None where it is the server's."""
 
+    def __init__(self, index: Index, of_server: bool, places: Sequence[int]) -> None:
+        facts = index.table.facts
+        at = places[0]
+        self.places = places
+        self.client = None if of_server else host_key(facts.value(at, "o_hi"), facts.value(at, "o_lo"))
+        self.server: Host = host_key(facts.value(at, "r_hi"), facts.value(at, "r_lo"))
+        self.port = facts.value(at, "r_port")
 
-def _rows(index: Index, side: str, wanted: Key) -> list[int]:
-    places = enumerate(zip(_keys(index, side), _waiting(index, side), strict=True))
-    found = {place for place, (key, waiting) in places if waiting and key == wanted}
-    return [row for row, place in enumerate(index.table.order) if place in found]
-
-
-def _keys(index: Index, side: str) -> Iterator[Key]:
-    column = index.table.facts.column
-    servers, ports = map(host_key, column("r_hi"), column("r_lo")), column("r_port")
-    if side == "r_":
-        return zip(servers, ports, strict=True)
-    return zip(map(host_key, column("o_hi"), column("o_lo")), servers, ports, strict=True)
-
-
-def _waiting(index: Index, side: str) -> list[bool]:
-    since = index.end_ns - index.table.timers.time_wait_ns
-    column = index.table.facts.column
-    return [
-        state == states.TIME_WAIT and refreshed >= since
-        for state, refreshed in zip(column(side + "state"), column(side + "refresh_ns"), strict=True)
-    ]
+    def weight(self) -> tuple[int, bool, Host, Host, int]:
+        """What sorts piles: the largest first."""
+        return -len(self.places), self.client is None, self.client or b"", self.server, self.port
 
 
 CAUSE = Cause(
