@@ -10,13 +10,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from struct import Struct
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from analyzer.processes import CAN_FORK, forked, processors, stop, succeeds
 
 #: portions at most: what says who makes which is a byte each
 MAX_PORTIONS = 256
-#: bytes read at once
+#: bytes read or written at once
 _PIECE = 1 << 16
 #: of a portion: where its text begins and ends in the file of the process that made it, and which that is
 _PLACE = Struct("=QQQ")
@@ -67,9 +67,10 @@ class _Shared:
 
         self._portions = portions
         with ExitStack() as stack:
-            self._files: tuple[BinaryIO, BinaryIO] = (
-                stack.enter_context(tempfile.TemporaryFile()),
-                stack.enter_context(tempfile.TemporaryFile()),
+            # Without buffers of their own: what did not fit must not come up again when they are closed.
+            self._files: tuple[Any, Any] = (
+                stack.enter_context(tempfile.TemporaryFile(buffering=0)),
+                stack.enter_context(tempfile.TemporaryFile(buffering=0)),
             )
             self._places = stack.enter_context(mmap(-1, _PLACE.size * MAX_PORTIONS))
             # Numbers of portions wait in a pipe: whoever reads one makes that portion.
@@ -89,13 +90,16 @@ class _Shared:
 
     def make(self, who: int) -> None:
         """Make portions until none is left."""
-        file = self._files[who]
+        end = 0
         while number := os.read(self._left, 1):
-            start = file.tell()
+            start, waiting = end, bytearray()
             for text in self._portions[number[0]]():
-                file.write(text.encode())
-            _PLACE.pack_into(self._places, _PLACE.size * number[0], start, file.tell(), who)
-        file.flush()
+                waiting += text.encode()
+                if len(waiting) >= _PIECE:
+                    end += _write(self._files[who], waiting)
+                    waiting.clear()
+            end += _write(self._files[who], waiting)
+            _PLACE.pack_into(self._places, _PLACE.size * number[0], start, end, who)
 
     def text(self, helper_succeeds: Callable[[], bool]) -> Iterator[str]:
         """All portions in order, once the helper has ended; what it failed to make is made here."""
@@ -110,6 +114,14 @@ class _Shared:
                 yield from _pieces(self._files[who], start, end)
             else:
                 yield from make()
+
+
+def _write(file: BinaryIO, data: bytearray) -> int:
+    """Write all of it; how much that is."""
+    done = 0
+    while done < len(data):
+        done += file.write(bytes(data[done:]))
+    return done
 
 
 def _pieces(file: BinaryIO, start: int, end: int) -> Iterator[str]:

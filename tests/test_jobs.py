@@ -214,7 +214,7 @@ def test_what_fails_aside_is_made_here() -> None:
 
 def test_where_there_is_no_room_for_text_it_is_made_when_it_is_wanted(monkeypatch) -> None:
     monkeypatch.setattr("analyzer.aside.processors", lambda: 2)
-    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open("/dev/full", "w+b"))  # noqa: SIM115  # the code closes it
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda buffering: open("/dev/full", "w+b", buffering))  # noqa: SIM115  # the code closes it
     with aside(portions(["one"], ["two"]), worth_it=True) as made:
         assert "".join(made()) == "onetwo"
 
