@@ -192,39 +192,40 @@ def _icmp_sender(table: FlowTable, row: int) -> str | None:
 
 
 Get = Callable[[FlowTable, int], Any]
-Like = Callable[[FlowTable, int], Hashable]
+#: from a table, a row of it, and the facts of that row
+Like = Callable[[FlowTable, int, Sequence[int]], Hashable]
 
 
 # What some columns follow from, had sooner than the value itself.
 
 
-def _like_originator(table: FlowTable, row: int) -> Hashable:
-    flat, base = table.flat, table.base[row]
-    return flat[base + _O_LO], flat[base + _O_HI], flat[base + _BITS] & f.IPV6
+def _like_originator(table: FlowTable, row: int, flow: Sequence[int]) -> Hashable:
+    return flow[_O_LO], flow[_O_HI], flow[_BITS] & f.IPV6
 
 
-def _like_responder(table: FlowTable, row: int) -> Hashable:
-    flat, base = table.flat, table.base[row]
-    return flat[base + _R_LO], flat[base + _R_HI], flat[base + _BITS] & f.IPV6
+def _like_responder(table: FlowTable, row: int, flow: Sequence[int]) -> Hashable:
+    return flow[_R_LO], flow[_R_HI], flow[_BITS] & f.IPV6
 
 
-def _like_censored(table: FlowTable, row: int) -> Hashable:
-    return table.final(row), *(table.flat[table.base[row] + at] for at in _CLOSE_AT)
+def _like_censored(table: FlowTable, row: int, flow: Sequence[int]) -> Hashable:
+    return table.final(row), _OF_CLOSE(flow)
 
 
-def _like_directions(table: FlowTable, row: int) -> Hashable:
-    flat, base = table.flat, table.base[row]
-    return flat[base + _O_PACKETS] == 0, flat[base + _R_PACKETS] == 0
+def _like_directions(table: FlowTable, row: int, flow: Sequence[int]) -> Hashable:
+    return flow[_O_PACKETS] == 0, flow[_R_PACKETS] == 0
 
 
-def _like_history(table: FlowTable, row: int) -> Hashable:
-    return table.facts.history[table.order[row]], table.flat[table.base[row] + _BITS] & f.FLIPPED
+def _like_icmp_sender(table: FlowTable, row: int, flow: Sequence[int]) -> Hashable:
+    return table.icmp_sender(row)
 
 
-def _like_conn_state(table: FlowTable, row: int) -> Hashable:
-    flat, base = table.flat, table.base[row]
-    silent = flat[base + _O_BYTES] == 0 and flat[base + _R_BYTES] == 0
-    return flat[base + _O_ZEEK], flat[base + _R_ZEEK], silent, _like_history(table, row)
+def _like_history(table: FlowTable, row: int, flow: Sequence[int]) -> Hashable:
+    return table.facts.history[table.order[row]], flow[_BITS] & f.FLIPPED
+
+
+def _like_conn_state(table: FlowTable, row: int, flow: Sequence[int]) -> Hashable:
+    silent = flow[_O_BYTES] == 0 and flow[_R_BYTES] == 0
+    return flow[_O_ZEEK], flow[_R_ZEEK], silent, _like_history(table, row, flow)
 
 
 def _fact(name: str) -> Get:
@@ -326,7 +327,7 @@ _CLOSE: dict[str, Any] = {
         *("o_doubt_until_ns", "r_doubt_until_ns", "o_doubt_repeats", "r_doubt_repeats"),
     )
 }
-_CLOSE_AT = tuple(INDEX[name] for name in _CLOSE["facts"])
+_OF_CLOSE = itemgetter(*(INDEX[name] for name in _CLOSE["facts"]))
 
 
 def _raw(name: str, kind: str, fact: str, doc: str) -> Column:
@@ -578,7 +579,7 @@ COLUMNS: tuple[Column, ...] = (
         nullable=True,
         **_of("icmp"),
     ),
-    Column("icmp_sender", "text", "who sent it", _icmp_sender, nullable=True, like=FlowTable.icmp_sender),
+    Column("icmp_sender", "text", "who sent it", _icmp_sender, nullable=True, like=_like_icmp_sender),
     *_options(),
     Column(
         "conn_state",
@@ -613,23 +614,48 @@ def records(table: FlowTable, rows: Iterable[int], names: Sequence[str] = NAMES)
         yield dict(zip(names, values, strict=True))
 
 
+def runs(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Neighbours among these columns that flows alike in some facts are alike in; every other column by itself."""
+    found: list[tuple[str, ...]] = []
+    for name in names:
+        if found and _is_alike(name) and _is_alike(found[-1][0]):
+            found[-1] += (name,)
+        else:
+            found.append((name,))
+    return found
+
+
+def _is_alike(name: str) -> bool:
+    return BY_NAME[name].fact is None and bool(BY_NAME[name].facts)
+
+
 def rendered(
-    table: FlowTable, rows: Iterable[int], names: Sequence[str], render: Callable[[Any], Any]
+    table: FlowTable,
+    rows: Iterable[int],
+    names: Sequence[str],
+    render: Callable[[Any], Any],
+    join: Callable[[Sequence[str], Sequence[Any]], Any] | None = None,
 ) -> Iterator[tuple[Any, ...]]:
     """The values of many flows as `render` gives them, but for raw facts, which stay the numbers that they are.
 
-    What is alike in many flows is worked out, and rendered, once.
+    What is alike in many flows is worked out, and rendered, once. With `join`, that gives one value for each of `runs`
+    of several columns.
     """
     columns = [BY_NAME[name] for name in names]
     raw = [column for column in columns if column.fact is not None]
     groups: dict[tuple[str, ...], list[Column]] = {}
     for column in columns:
-        if column.fact is None and column.facts:
+        if _is_alike(column.name):
             groups.setdefault(column.facts, []).append(column)
     final = [column for column in columns if column.final]
     single = [column for column in columns if column.fact is None and not column.facts and not column.final]
-    made = [column.name for column in (*raw, *(one for group in groups.values() for one in group), *final, *single)]
-    in_order = _picker([made.index(name) for name in names])
+    alike_names = [column.name for group in groups.values() for column in group]
+    parts = [(name,) for name in names] if join is None else runs(names)
+    # Of each part of several columns, where the values of these are among those that are alike.
+    several = {part[0]: [alike_names.index(name) for name in part] for part in parts if _is_alike(part[0])}
+    alike_parts = [part for part in parts if part[0] in several]
+    made = [column.name for column in raw] + list(several) + [column.name for column in (*final, *single)]
+    in_order = _picker([made.index(part[0]) for part in parts])
     raw_values = _picker([INDEX[str(column.fact)] for column in raw])
     # First by all those facts together, which few of a capture's flows differ in, then by those of each group.
     alike = _picker(sorted({INDEX[name] for facts in groups for name in facts}))
@@ -656,6 +682,10 @@ def rendered(
                     some = [render(get(table, row)) for get in group_getters]
                     _remember(known, kind, some)
                 told += some
+            told = [
+                told[places[0]] if join is None or len(places) == 1 else join(part, [told[place] for place in places])
+                for part, places in zip(alike_parts, several.values(), strict=True)
+            ]
             _remember(known_alike, together, told)
         if final_getters:
             ends = table.final(row)
@@ -668,7 +698,7 @@ def rendered(
             if like is None:
                 own.append(render(get(table, row)))
                 continue
-            kind = like(table, row)
+            kind = like(table, row, flow)
             value = seen.get(kind, seen)
             if value is seen:
                 value = render(get(table, row))

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from analyzer.flows.columns import NAMES, rendered
+from analyzer.flows.columns import NAMES, rendered, runs
 from analyzer.flows.table import FlowTable
 
 _quoted = json.encoder.encode_basestring_ascii
@@ -33,8 +33,16 @@ def objects(
     table: FlowTable, rows: Sequence[int], names: Sequence[str] = NAMES, **more: Callable[[int], Any]
 ) -> Iterator[str]:
     """One object a flow: its columns `names`, then what `more` gives for its row by keyword."""
-    keys = (*names, *more)
-    form = "{" + ", ".join(f"{_quoted(key)}: %s" for key in keys) + "}"
+    form = [_member(run[0], "%s") if len(run) == 1 else "%s" for run in runs(names)]
+    whole = "{" + ", ".join((*form, *(_member(key, "%s") for key in more))) + "}"
     extras = tuple(more.values())
-    for row, values in zip(rows, rendered(table, rows, names, text), strict=True):
-        yield form % (*values, *[text(extra(row)) for extra in extras])
+    for row, values in zip(rows, rendered(table, rows, names, text, _members), strict=True):
+        yield whole % (*values, *[text(extra(row)) for extra in extras])
+
+
+def _member(name: str, value: Any) -> str:
+    return f"{_quoted(name)}: {value}"
+
+
+def _members(names: Sequence[str], values: Sequence[Any]) -> str:
+    return ", ".join(map(_member, names, values))
