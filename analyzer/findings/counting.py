@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from analyzer.flows import facts as f
 from analyzer.flows import verdict
 from analyzer.flows.facts import INDEX, WIDTH, host_key
-from analyzer.flows.packed import CHUNK_ROWS, PackedRows
+from analyzer.flows.packed import PackedRows
 from analyzer.tcp import states
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ HALF_CLOSED_LISTED_NS = 1_000_000_000
 SYN_REPEATS_LISTED = 2
 #: one-way traffic counts as a missing direction from this many segments on; fewer may be a stray RST or probe
 ONE_WAY_SEGMENTS = 3
+
+#: packed rows looked at together: they fit a processor's cache
+BLOCK_ROWS = 512
 
 _WAITING_FIN = frozenset(("fin_unacked", "last_ack_missing"))
 
@@ -207,6 +210,11 @@ class _Numbers:
         return self._table[self._slot(one, two, three)]
 
     @cython.cfunc
+    def host(self, number: cython.Py_ssize_t) -> bytes:
+        """The address whose halves are the first two words of a key."""
+        return _key(self._keys[3 * number], self._keys[3 * number + 1])
+
+    @cython.cfunc
     def add(self, one: cython.ulonglong, two: cython.ulonglong, three: cython.ulonglong) -> cython.Py_ssize_t:
         """Its number, the next one where it has none."""
         at: cython.Py_ssize_t = self._slot(one, two, three)
@@ -303,89 +311,79 @@ _LOOKED_AT = array(
 )
 
 
+#: the lists of an index that hold rows
+_LISTS = (
+    *("unanswered", "refused", "unreachable", "half_open", "aborted", "after_ack", "deferred", "syn_repeated"),
+    *("challenged", "reused", "stale_rst", "retried", "fast_open_dropped", "forged_rst", "stuck", "evicted", "reset"),
+    *("half_closed", "fin_waiting", "missing", "one_way", "duplicated"),
+)
+
+
 def read(index: Index, facts: Any, order: Sequence[int]) -> None:
     """Fill `index` from rows of facts (`FlowFacts.rows`); `order`: where its rows lie in them."""
-    odd: list[int] = []
     first = 0
     places = _Places(index)
+    row_at = _inverse(order)
     for block in _blocks(facts, _LOOKED_AT):
-        odd += _count_plain(index, places, block, first)
+        _count(index, places, block, row_at, first)
         first += len(block) // WIDTH
-    if odd:
-        row_at = array("I", bytes(4 * len(order)))
-        for row, place in enumerate(order):
-            row_at[place] = row
-        _look_at(index, places, facts, order, sorted([row_at[place] for place in odd]))
+    for name in _LISTS:
+        setattr(index, name, _sorted(getattr(index, name)))
 
 
-def _blocks(facts: Any, columns: array[int]) -> Iterator[array[int]]:
-    """Flat rows, block after block, in which at least these columns are right."""
+def _inverse(order: Any) -> array[int]:
+    """Of each place of the facts, its row."""
+    places: cython.ulonglong[::1] = order if len(order) else array("Q", (0,))
+    made = array("I", bytes(4 * len(order)))
+    rows: cython.uint[::1] = made or array("I", (0,))
+    row: cython.Py_ssize_t
+    for row in range(len(order)):
+        rows[places[row]] = row
+    return made
+
+
+def _sorted(found: Any) -> array[int]:
+    """The rows in order, as mostly they are."""
+    if len(found) < 2:
+        return found
+    rows: cython.uint[::1] = found
+    at: cython.Py_ssize_t
+    for at in range(1, len(found)):
+        if rows[at] < rows[at - 1]:
+            return array("I", sorted(found))
+    return found
+
+
+def _blocks(facts: Any, columns: array[int]) -> Iterator[memoryview]:
+    """Flat rows, block after block, in which these columns are right until the next is asked for."""
     if not isinstance(facts, PackedRows):
         if facts:
-            yield facts
+            yield memoryview(facts)
         return
-    for first in range(0, len(facts) // WIDTH, CHUNK_ROWS):
-        yield facts.unpacked(first, min(first + CHUNK_ROWS, len(facts) // WIDTH), columns)
+    count = len(facts) // WIDTH
+    block = array("Q", bytes(8 * WIDTH * min(BLOCK_ROWS, count)))
+    for first in range(0, count, BLOCK_ROWS):
+        last = min(first + BLOCK_ROWS, count)
+        facts.fill(block, first, last, columns)
+        yield memoryview(block)[: (last - first) * WIDTH]
 
 
-def _count_plain(index: Any, places: _Places, block: Any, first: cython.Py_ssize_t) -> list[int]:
-    """Count plain connections; the others come back, by their place in the facts, for a closer look."""
+def _count(index: Any, places: _Places, block: Any, row_at: Any, first: cython.Py_ssize_t) -> None:
+    """Count the connections of a block with their listeners and sources; rows of what is not plain go to the lists.
+
+    `first`: the place of the block's first row in the facts.
+    """
     rows: cython.ulonglong[::1] = block
+    row_of: cython.uint[::1] = row_at
     count: cython.Py_ssize_t = len(block) // WIDTH
     listener: Listener
     source: Source
     end_ns: cython.longlong = index.end_ns
     flags_only: cython.bint = index.flags_only
     both_closed: cython.longlong = 0
-    plain: cython.longlong = 0
+    two_way: cython.longlong = 0
+    duplicates: cython.longlong = 0
     place: cython.Py_ssize_t
-    at: cython.Py_ssize_t
-    bits: cython.ulonglong
-    o_fins: cython.ulonglong
-    r_fins: cython.ulonglong
-    half_start: cython.longlong
-    half_end: cython.longlong
-    odd: list = []
-    for place in range(count):
-        at = place * _WIDTH
-        bits = rows[at + _BITS]
-        o_fins = rows[at + _O_FINS]
-        r_fins = rows[at + _R_FINS]
-        half_start = rows[at + _HALF_START_NS]
-        half_end = rows[at + _HALF_END_NS]
-        if (
-            bits & _PLAIN_MASK != _PLAIN
-            or (o_fins + r_fins and (o_fins + r_fins != 2 or not o_fins or bits & _BOTH_ACKED != _BOTH_ACKED))
-            or (half_start and (half_end if half_end else end_ns) - half_start > _LISTED_NS)
-            or (rows[at + _SYNACK_CAUSE] or rows[at + _O_SYN_REPEATS] or rows[at + _O_COPIES] or rows[at + _R_COPIES])
-            or (rows[at + _O_MISSING] or rows[at + _R_MISSING] or rows[at + _O_STUCK] or rows[at + _R_STUCK])
-        ):
-            odd.append(first + place)
-            continue
-        plain += 1
-        if o_fins:
-            both_closed += 1
-        if flags_only:
-            flags_only = rows[at + _O_PACKETS] == rows[at + _O_SYNS] + o_fins
-        listener = places.listener(rows, at)
-        listener.plain += 1
-        if rows[at + _LAST_NS] > listener.last_sign_ns:
-            listener.last_sign_ns = rows[at + _LAST_NS]
-        source = places.source(rows, at)
-        source.plain += 1
-    index.flags_only = flags_only
-    index.both_closed += both_closed
-    index.two_way += plain
-    return odd
-
-
-def _look_at(index: Any, places: _Places, facts: Any, order: Any, odd: list) -> None:
-    """Sort the rows `odd`, and count them with their listeners and sources."""
-    packed: cython.bint = isinstance(facts, PackedRows)
-    rows: cython.ulonglong[::1] = facts.unpacked(0, 1, _LOOKED_AT) if packed else facts
-    listener: Listener
-    source: Source
-    end_ns: cython.longlong = index.end_ns
     at: cython.Py_ssize_t
     bits: cython.ulonglong
     o_packets: cython.ulonglong
@@ -396,32 +394,46 @@ def _look_at(index: Any, places: _Places, facts: Any, order: Any, odd: list) -> 
     cause: cython.ulonglong
     half_start: cython.longlong
     half_end: cython.longlong
+    is_long_half: cython.bint
     verdicts: dict = {}
-    for row in odd:
-        at = order[row] * _WIDTH
-        if packed:
-            rows = facts.unpacked(order[row], order[row] + 1, _LOOKED_AT)
-            at = 0
+    for place in range(count):
+        at = place * _WIDTH
         bits = rows[at + _BITS]
-        listener = places.listener(rows, at)
-        source = places.source(rows, at)
         o_packets = rows[at + _O_PACKETS]
         r_packets = rows[at + _R_PACKETS]
-        if o_packets:
-            source.spoke = True
-        if r_packets:
-            if rows[at + _LAST_NS] > listener.last_sign_ns:
-                listener.last_sign_ns = rows[at + _LAST_NS]
-            if o_packets:
-                index.two_way += 1
-        if index.flags_only:
-            index.flags_only = (
+        o_fins = rows[at + _O_FINS]
+        r_fins = rows[at + _R_FINS]
+        half_start = rows[at + _HALF_START_NS]
+        half_end = rows[at + _HALF_END_NS]
+        is_long_half = half_start and (half_end if half_end else end_ns) - half_start > _LISTED_NS
+        listener = places.listener(rows, at)
+        source = places.source(rows, at)
+        if r_packets and rows[at + _LAST_NS] > listener.last_sign_ns:
+            listener.last_sign_ns = rows[at + _LAST_NS]
+        if o_packets and r_packets:
+            two_way += 1
+        if o_fins and r_fins:
+            both_closed += 1
+        if flags_only:
+            flags_only = (
                 o_packets == rows[at + _O_SYNS] + rows[at + _O_SYNACKS] + rows[at + _O_FINS] + rows[at + _O_RSTS]
                 and r_packets == rows[at + _R_SYNS] + rows[at + _R_SYNACKS] + rows[at + _R_FINS] + rows[at + _R_RSTS]
             )
         copies = rows[at + _O_COPIES] + rows[at + _R_COPIES]
+        if (
+            bits & _PLAIN_MASK == _PLAIN
+            and (o_fins + r_fins == 0 or (o_fins + r_fins == 2 and o_fins and bits & _BOTH_ACKED == _BOTH_ACKED))
+            and not (is_long_half or copies or rows[at + _SYNACK_CAUSE] or rows[at + _O_SYN_REPEATS])
+            and not (rows[at + _O_MISSING] or rows[at + _R_MISSING] or rows[at + _O_STUCK] or rows[at + _R_STUCK])
+        ):
+            listener.plain += 1
+            source.plain += 1
+            continue
+        row: object = row_of[first + place]
+        if o_packets:
+            source.spoke = True
         if copies:
-            index.duplicates += copies
+            duplicates += copies
             index.duplicated.append(row)
         if rows[at + _O_MISSING] or rows[at + _R_MISSING]:
             index.missing.append(row)
@@ -463,15 +475,9 @@ def _look_at(index: Any, places: _Places, facts: Any, order: Any, odd: list) -> 
                 index.reused.append(row)
         if bits & f.RESET:
             index.reset.append(row)
-        o_fins = rows[at + _O_FINS]
-        r_fins = rows[at + _R_FINS]
         if not (o_fins or r_fins):
             continue
-        if o_fins and r_fins:
-            index.both_closed += 1
-        half_start = rows[at + _HALF_START_NS]
-        half_end = rows[at + _HALF_END_NS]
-        if half_start and (half_end if half_end else end_ns) - half_start > _LISTED_NS:
+        if is_long_half:
             index.half_closed.append(row)
         if (
             (o_fins > 1 and rows[at + _O_REPEATS])
@@ -479,6 +485,10 @@ def _look_at(index: Any, places: _Places, facts: Any, order: Any, odd: list) -> 
             or verdict.close(bits, o_fins, r_fins) in _WAITING_FIN
         ):
             index.fin_waiting.append(row)
+    index.flags_only = flags_only
+    index.both_closed += both_closed
+    index.two_way += two_way
+    index.duplicates += duplicates
 
 
 def _incomplete(index: Any, row: object, bits: cython.ulonglong, known: dict) -> None:
@@ -586,17 +596,24 @@ def _chosen(facts: Any, places: Sequence[int]) -> Iterator[array[int]]:
         yield facts[place * WIDTH : (place + 1) * WIDTH]
 
 
+class Hosts(NamedTuple):
+    """How many hosts, and the first few by address: a flood has millions."""
+
+    number: int
+    first: list[bytes]
+
+
 class Checksums(NamedTuple):
-    """Hosts that sent wrong checksums, by what those mean; sorted by address."""
+    """Hosts that sent wrong checksums, by what those mean."""
 
-    offloading: list[bytes]  # all or most of its segments: left to its network card
-    damaged: dict[bytes, tuple[int, int]]  # some had to be sent again: how many, of how many segments
-    taken: list[bytes]  # few, and none came again
+    offloading: Hosts  # all or most of its segments: left to its network card
+    damaged: dict[bytes, tuple[int, int]]  # some had to be sent again: how many, of how many segments; by address
+    taken: Hosts  # few, and none came again
 
 
-def checksums(facts: Any, share: float) -> Checksums:
-    """Tell those hosts apart; `share`: of its segments, from which on a host offloads."""
-    found = Checksums([], {}, [])
+def checksums(facts: Any, share: float, named: int) -> Checksums:
+    """Tell those hosts apart; `share`: of its segments, from which on a host offloads; `named`: how many are the first
+    few."""
     rows: cython.ulonglong[::1]
     row: cython.Py_ssize_t
     at: cython.Py_ssize_t
@@ -604,25 +621,18 @@ def checksums(facts: Any, share: float) -> Checksums:
     number: cython.Py_ssize_t
     bad: cython.ulonglong
     numbers: _Numbers = _Numbers()
-    hosts: list = []
     for block in _blocks(facts, _OF_CHECKSUMS):
         rows = block
         for row in range(len(block) // WIDTH):
             at = row * _WIDTH
             for side in range(2):
                 if rows[at + (_R_BAD if side else _O_BAD)]:
-                    number = numbers.add(
-                        rows[at + (_R_HI if side else _O_HI)], rows[at + (_R_LO if side else _O_LO)], 0
-                    )
-                    if number == len(hosts):
-                        hosts.append(_host(rows, at, side))
-    if not hosts:
-        return found
-    zeros = array("Q", bytes(8 * len(hosts)))
+                    numbers.add(rows[at + (_R_HI if side else _O_HI)], rows[at + (_R_LO if side else _O_LO)], 0)
+    zeros = array("Q", bytes(8 * max(numbers.count, 1)))
     wrong: cython.ulonglong[::1] = zeros[:]
     again: cython.ulonglong[::1] = zeros[:]
     sent: cython.ulonglong[::1] = zeros
-    for block in _blocks(facts, _OF_CHECKSUMS):
+    for block in _blocks(facts, _OF_CHECKSUMS) if numbers.count else ():
         rows = block
         for row in range(len(block) // WIDTH):
             at = row * _WIDTH
@@ -635,14 +645,95 @@ def checksums(facts: Any, share: float) -> Checksums:
                 wrong[number] += bad
                 if bad and rows[at + (_R_REPEATS if side else _O_REPEATS)] >= bad:
                     again[number] += bad
-    for host, number in sorted(zip(hosts, range(len(hosts)), strict=True)):
+    offloading: _Lowest = _Lowest(named)
+    taken: _Lowest = _Lowest(named)
+    damaged = {}
+    for number in range(numbers.count):
         if wrong[number] >= share * sent[number]:
-            found.offloading.append(host)
+            offloading.add(numbers, number)
         elif again[number]:
-            found.damaged[host] = (again[number], sent[number])
+            damaged[numbers.host(number)] = (again[number], sent[number])
         else:
-            found.taken.append(host)
-    return found
+            taken.add(numbers, number)
+    return Checksums(offloading.hosts(), dict(sorted(damaged.items())), taken.hosts())
+
+
+@cython.final
+@cython.cclass
+class _Lowest:
+    """Counts hosts, and keeps the lowest few."""
+
+    if cython.compiled:
+        _room = cython.declare(cython.Py_ssize_t)
+        _count = cython.declare(cython.Py_ssize_t)
+        _kept = cython.declare(list)
+        _high = cython.declare(cython.ulonglong)
+        _low = cython.declare(cython.ulonglong)
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._count = 0
+        self._kept = []
+        self._high = self._low = 0  # the highest of those kept, once there are enough
+
+    @cython.cfunc
+    def add(self, numbers: _Numbers, number: cython.Py_ssize_t) -> cython.void:
+        high: cython.ulonglong = numbers._keys[3 * number]
+        low: cython.ulonglong = numbers._keys[3 * number + 1]
+        self._count += 1
+        if self._count > self._room and (high > self._high or (high == self._high and low > self._low)):
+            return
+        self._kept = sorted([*self._kept, (high, low)])[: self._room]
+        self._high, self._low = self._kept[len(self._kept) - 1]
+
+    def hosts(self) -> Hosts:
+        return Hosts(self._count, [_key(high, low) for high, low in self._kept])
+
+
+def grouped(words: Any, wide: cython.Py_ssize_t) -> list[array[int]]:
+    """Rows of `wide` words each (2 to 4, of the last two none above 32 bits), by what they hold: their positions."""
+    values: cython.ulonglong[::1] = words or array("Q", (0,))
+    count: cython.Py_ssize_t = len(words) // wide
+    numbers: _Numbers = _Numbers()
+    groups: list = []
+    row: cython.Py_ssize_t
+    at: cython.Py_ssize_t
+    number: cython.Py_ssize_t
+    rest: cython.ulonglong
+    for row in range(count):
+        at = row * wide
+        rest = values[at + 2] if wide > 2 else 0
+        if wide > 3:
+            rest |= values[at + 3] << 32
+        number = numbers.add(values[at], values[at + 1], rest)
+        if number == len(groups):
+            groups.append(array("I"))
+        groups[number].append(row)
+    return groups
+
+
+def different(words: Any) -> int:
+    """How many of the rows of two words are not alike."""
+    values: cython.ulonglong[::1] = words or array("Q", (0,))
+    numbers: _Numbers = _Numbers()
+    row: cython.Py_ssize_t
+    for row in range(len(words) // 2):
+        numbers.add(values[2 * row], values[2 * row + 1], 0)
+    return numbers.count
+
+
+def most_within(times_ns: Any, span: cython.longlong) -> int:
+    """The most of those times, an array('Q') in order, that lie within `span` of the first of them."""
+    times: cython.ulonglong[::1] = times_ns or array("Q", (0,))
+    most: cython.Py_ssize_t = 0
+    first: cython.Py_ssize_t = 0
+    last: cython.Py_ssize_t
+    for last in range(len(times_ns)):
+        while times[last] - times[first] > span:
+            first += 1
+        if last - first + 1 > most:
+            most = last - first + 1
+    return most
 
 
 def in_time_wait(facts: Any, side: cython.Py_ssize_t, since: cython.ulonglong) -> list[array[int]]:

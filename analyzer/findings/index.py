@@ -16,6 +16,7 @@ from analyzer.findings import counting
 from analyzer.findings.counting import Listener, Source
 from analyzer.findings.view import CaptureView
 from analyzer.flows.facts import INDEX, WIDTH, host_key
+from analyzer.flows.packed import gathered
 from analyzer.flows.table import FlowTable
 from analyzer.segments import OPT_SACK_PERMITTED
 from analyzer.tcp import states
@@ -118,16 +119,14 @@ class Index:
                 signs[key[0]] = listener.last_sign_ns
         return signs
 
-    def facts(self, rows: Iterable[int], name: str) -> list[int]:
-        """One raw fact of many rows: for causes that may meet a million of them."""
-        flat, order, position = self._rows, self._order, INDEX[name]
-        return [flat[order[row] * WIDTH + position] for row in rows]
+    def facts(self, rows: Sequence[int], *names: str) -> array[int]:
+        """Raw facts of many rows, in order, those of one after those of the one before."""
+        places = array("Q", map(self._order.__getitem__, rows))
+        return gathered(self._rows, WIDTH, places, [INDEX[name] for name in names])
 
-    def originators(self, rows: Iterable[int]) -> set[Host]:
-        """The originating hosts of rows."""
-        flat, order = self._rows, self._order
-        starts = [order[row] * WIDTH for row in rows]
-        return {host_key(flat[start + _O_HI], flat[start + _O_LO]) for start in starts}
+    def originators(self, rows: Sequence[int]) -> int:
+        """How many hosts rows originate from."""
+        return counting.different(self.facts(rows, "o_hi", "o_lo"))
 
     def free(self, rows: Iterable[int]) -> list[int]:
         """Those rows that no cause has explained yet."""
@@ -178,7 +177,10 @@ class Index:
 
     def by_listener(self, rows: Iterable[int]) -> list[tuple[ListenerKey, list[int]]]:
         """Rows by listener, the largest group first."""
-        return self.by(self.listener_key, rows)
+        listed = list(rows)
+        groups = counting.grouped(self.facts(listed, "r_hi", "r_lo", "r_port", "scope"), 4)
+        made = [(self.listener_key(listed[group[0]]), [listed[at] for at in group]) for group in groups]
+        return sorted(made, key=lambda group: -len(group[1]))
 
     def waited_out(self, row: int) -> bool:
         """Whether the originator's attempt was over, by its retransmission timer, before the capture ended."""

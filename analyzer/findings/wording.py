@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from analyzer.findings.counting import Hosts
 from analyzer.findings.index import SECOND_NS, Host, Index, ListenerKey
 from analyzer.flows.columns import BY_NAME, address_text
 from analyzer.flows.facts import host_halves
@@ -69,6 +70,11 @@ def hosts(addresses: Iterable[Host]) -> str:
     """Several addresses; a flood has a million, of which few are written out."""
     unique = list(dict.fromkeys(addresses))
     return _first([host(address) for address in unique[:MAX_NAMED]], len(unique))
+
+
+def some_hosts(some: Hosts) -> str:
+    """The same of hosts of which only the first are known."""
+    return _first([host(address) for address in some.first[:MAX_NAMED]], some.number)
 
 
 def _first(listed: Sequence[str], count: int) -> str:

@@ -79,6 +79,7 @@ class PackedRows:
     """
 
     _width: cython.Py_ssize_t
+    _all: object
     _count: cython.Py_ssize_t
     _chunks: list
     _starts: list
@@ -86,6 +87,7 @@ class PackedRows:
 
     def __init__(self, width: cython.Py_ssize_t) -> None:
         self._width = width
+        self._all = array("I", range(width))
         self._count = 0
         self._chunks = []
         self._starts = []
@@ -146,26 +148,33 @@ class PackedRows:
         first = start // self._width
         return self._column(start % self._width, first, first - (start - stop) // step)
 
-    def unpacked(self, first: cython.Py_ssize_t, last: cython.Py_ssize_t, columns: Any = None) -> array[int]:
-        """The rows from `first` to before `last`, flat. `columns`, an array('I'): only these, the others are 0."""
+    def unpacked(self, first: cython.Py_ssize_t, last: cython.Py_ssize_t) -> array[int]:
+        """The rows from `first` to before `last`, flat."""
         made = array("Q", bytes(8 * self._width * max(last - first, 0)))
-        if not made:
-            return made
-        out: cython.ulonglong[::1] = made
-        wanted: cython.uint[::1] = array("I", range(self._width)) if columns is None else columns
-        place: cython.Py_ssize_t
-        column: cython.Py_ssize_t
-        number: cython.Py_ssize_t
-        count: cython.Py_ssize_t = len(columns or range(self._width))
-        to: cython.Py_ssize_t = 0
-        chunk: _Chunk
-        for place in range(first, last):
-            chunk = self._chunk(place)
-            for number in range(count):
-                column = wanted[number]
-                out[to + column] = chunk.value(column, place - chunk.start)
-            to += self._width
+        if made:
+            self.fill(made, first, last, self._all)
         return made
+
+    def fill(self, flat: Any, first: cython.Py_ssize_t, last: cython.Py_ssize_t, columns: Any) -> None:
+        """Write `columns`, an array('I'), of the rows from `first` to before `last` to a flat array('Q') of rows."""
+        out: cython.ulonglong[::1] = flat
+        wanted: cython.uint[::1] = columns
+        count: cython.Py_ssize_t = len(columns)
+        number: cython.Py_ssize_t
+        row: cython.Py_ssize_t
+        place: cython.Py_ssize_t
+        to: cython.Py_ssize_t = 0
+        rows: cython.Py_ssize_t
+        chunk: _Chunk
+        while first < last:
+            chunk = self._chunk(first)
+            place = first - chunk.start
+            rows = min(last, chunk.stop) - first
+            for number in range(count):
+                for row in range(rows):
+                    out[to + row * self._width + wanted[number]] = chunk.value(wanted[number], place + row)
+            to += rows * self._width
+            first += rows
 
     def _column(self, at: cython.Py_ssize_t, first: cython.Py_ssize_t, last: cython.Py_ssize_t) -> array[int]:
         """One column from row `first` to before row `last`."""
@@ -202,6 +211,35 @@ class PackedRows:
         for chunk in self._chunks:
             parts.append((chunk.stop - chunk.start, chunk.parts))
         return _restored, (self._width, parts)
+
+
+def gathered(rows: Any, width: cython.Py_ssize_t, places: Any, columns: Sequence[int]) -> array[int]:
+    """Some columns of the rows at `places`, flat, in that order. `rows`: a flat array('Q') or `PackedRows`."""
+    where: cython.ulonglong[::1] = places or array("Q", (0,))
+    count: cython.Py_ssize_t = len(places)
+    wanted: cython.uint[::1] = array("I", columns)
+    wide: cython.Py_ssize_t = len(columns)
+    made = array("Q", bytes(8 * wide * count))
+    out: cython.ulonglong[::1] = made or array("Q", (0,))
+    packed: cython.bint = isinstance(rows, PackedRows)
+    flat: cython.ulonglong[::1] = array("Q", (0,)) if packed else rows or array("Q", (0,))
+    source: PackedRows = rows if packed else PackedRows(width)
+    chunk: _Chunk
+    row: cython.Py_ssize_t
+    number: cython.Py_ssize_t
+    place: cython.Py_ssize_t
+    to: cython.Py_ssize_t = 0
+    for row in range(count):
+        place = where[row]
+        if packed:
+            chunk = source._chunk(place)
+            for number in range(wide):
+                out[to + number] = chunk.value(wanted[number], place - chunk.start)
+        else:
+            for number in range(wide):
+                out[to + number] = flat[place * width + wanted[number]]
+        to += wide
+    return made
 
 
 class Kinds(NamedTuple):
@@ -289,48 +327,53 @@ def _packed(
     least: cython.ulonglong[::1] = least_of
     sizes: cython.uchar[::1] = sizes_of
     begins: cython.uint[::1] = begins_of
+    most: cython.ulonglong[::1] = array("Q", bytes(8 * width))
+    moving_of = array("I", bytes(4 * width))  # columns whose values differ
+    moving: cython.uint[::1] = moving_of
+    movers: cython.Py_ssize_t = 0
+    row: cython.Py_ssize_t
+    _row: cython.Py_ssize_t
     column: cython.Py_ssize_t
-    _: cython.Py_ssize_t
+    mover: cython.Py_ssize_t
     _byte: cython.Py_ssize_t
-    at: cython.Py_ssize_t
+    at: cython.Py_ssize_t = first * width
     to: cython.Py_ssize_t = 0
     number: cython.ulonglong
-    low: cython.ulonglong
-    most: cython.ulonglong
     size: cython.Py_ssize_t
+    # Row by row, as they lie in memory.
     for column in range(width):
-        at = first * width + column
-        low = most = values[at]
-        for _ in range(count):
-            number = values[at]
-            at += width
-            if number < low:
-                low = number
-            elif number > most:
-                most = number
-        most -= low
-        least[column] = low
+        least[column] = most[column] = values[at + column]
+    for _row in range(count):
+        for column in range(width):
+            number = values[at + column]
+            if number < least[column]:
+                least[column] = number
+            elif number > most[column]:
+                most[column] = number
+        at += width
+    for column in range(width):
+        number = most[column] - least[column]
         size = 0
-        while most:
+        while number:
             size += 1
-            most >>= 8
+            number >>= 8
         sizes[column] = size
         begins[column] = to
         to += size * count
+        if size:
+            moving[movers] = column
+            movers += 1
     data_of = bytearray(to + 1)  # never empty
     data: cython.uchar[::1] = data_of
-    to = 0
-    for column in range(width):
-        size = sizes[column]
-        if not size:
-            continue
-        at = first * width + column
-        low = least[column]
-        for _ in range(count):
-            number = values[at] - low
-            at += width
+    at = first * width
+    for row in range(count):
+        for mover in range(movers):
+            column = moving[mover]
+            number = values[at + column] - least[column]
+            size = sizes[column]
+            to = begins[column] + row * size
             for _byte in range(size):
-                data[to] = number & 0xFF
+                data[to + _byte] = number & 0xFF
                 number >>= 8
-                to += 1
+        at += width
     return least_of, sizes_of, begins_of, data_of

@@ -7,12 +7,12 @@ where they had to be sent again: what its receiver took was right when it arrive
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from analyzer.findings import wording
-from analyzer.findings.counting import checksums
+from analyzer.findings.counting import Hosts, checksums
 from analyzer.findings.finding import Cause, Finding
-from analyzer.findings.index import Host, Index
+from analyzer.findings.index import Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make
 
@@ -23,21 +23,20 @@ MIN_SHARE = 0.5
 def look(index: Index) -> Iterator[Finding]:
     """One finding for the whole capture."""
     capture = index.capture
-    offloading: Sequence[Host] = ()
-    taken: Sequence[Host] = ()
+    offloading = taken = Hosts(0, [])
     if capture.bad_checksums > capture.partial_checksums:
-        offloading, index.damaged, taken = checksums(index.table.flat, MIN_SHARE)
+        offloading, index.damaged, taken = checksums(index.table.flat, MIN_SHARE, wording.MAX_NAMED)
     bad = capture.bad_checksums - sum(lost for lost, _ in index.damaged.values())
     if not bad:
         return
     evidence = ["their receivers answered them" if index.two_way else "no answer to them is in the capture"]
     if capture.partial_checksums:
         evidence.append(f"{capture.partial_checksums:,} hold the sum of the pseudo-header, as Linux leaves it")
-    if offloading:
-        evidence.append(f"all or most segments of {wording.hosts(offloading)}")
-    if taken:
+    if offloading.number:
+        evidence.append(f"all or most segments of {wording.some_hosts(offloading)}")
+    if taken.number:
         evidence.append(
-            f"single segments of {wording.hosts(taken)}, which never came again: a capture that was edited, or"
+            f"single segments of {wording.some_hosts(taken)}, which never came again: a capture that was edited, or"
             " a card that joins segments"
         )
     yield make(
@@ -48,9 +47,9 @@ def look(index: Index) -> Iterator[Finding]:
         confidence="high" if index.two_way else "medium",
         count=bad,
         summary=f"{wording.many(bad, 'segment')} of {capture.segments:,} carry "
-        + ("a wrong" if taken and not offloading and not capture.partial_checksums else "an unfinished")
+        + ("a wrong" if taken.number and not offloading.number and not capture.partial_checksums else "an unfinished")
         + " checksum that is no error: transmit offload"
-        + (", or an edited capture" if taken else ""),
+        + (", or an edited capture" if taken.number else ""),
         evidence=evidence,
         confirm="`ethtool -k INTERFACE | grep tx-checksum` on the capturing host (the filter needs Wireshark's"
         " checksum validation, tcp.check_checksum, switched on)",

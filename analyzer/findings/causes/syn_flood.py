@@ -6,9 +6,11 @@ a listener that answers with SYN cookies from one whose queue is full, and names
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 
 from analyzer.findings import wording
+from analyzer.findings.counting import most_within
 from analyzer.findings.finding import CUT, FLAGS_ONLY, LOSS, ONE_WAY, Cause, Finding
 from analyzer.findings.index import SECOND_NS, Index, ListenerKey
 from analyzer.findings.kernel import advise
@@ -41,7 +43,7 @@ def look(index: Index) -> Iterator[Finding]:
         attempts = index.listeners[key].attempts
         if not (len(rows) >= MIN_SUDDEN and len(rows) >= SUDDEN_SHARE * attempts):
             rows = _due(index, rows)
-        sources = len(index.originators(rows))
+        sources = index.originators(rows)
         if sources >= MIN_SOURCES and len(rows) >= MIN_SHARE * attempts and _at_once(index, rows) >= MIN_ABANDONED:
             yield _finding(index, key, rows, sources)
 
@@ -62,13 +64,7 @@ def _due(index: Index, rows: list[int]) -> list[int]:
 
 def _at_once(index: Index, rows: list[int]) -> int:
     """The most abandoned handshakes that began within the time that one stands."""
-    times = sorted(index.facts(rows, "first_ns"))
-    most = first = 0
-    for last, when in enumerate(times):
-        while when - times[first] > STANDS_NS:
-            first += 1
-        most = max(most, last - first + 1)
-    return most
+    return most_within(array("Q", sorted(index.facts(rows, "first_ns"))), STANDS_NS)
 
 
 def _finding(index: Index, key: ListenerKey, rows: list[int], sources: int) -> Finding:
