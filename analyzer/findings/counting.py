@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analyzer.flows import facts as f
 from analyzer.flows import verdict
-from analyzer.flows.facts import INDEX, WIDTH, host_key
+from analyzer.flows.facts import INDEX, WIDTH, host_halves, host_key
 from analyzer.flows.packed import PackedRows
 from analyzer.tcp import states
 
@@ -99,25 +99,29 @@ _R_STATE = cython.declare(cython.Py_ssize_t, INDEX["r_state"])
 _O_REFRESH = cython.declare(cython.Py_ssize_t, INDEX["o_refresh_ns"])
 _R_REFRESH = cython.declare(cython.Py_ssize_t, INDEX["r_refresh_ns"])
 _ANSWER_NS = cython.declare(cython.Py_ssize_t, INDEX["responder_rtt_ns"])
+_ACK_NS = cython.declare(cython.Py_ssize_t, INDEX["originator_rtt_ns"])
 _CLOSED_BY = cython.declare(cython.Py_ssize_t, INDEX["closed_by"])
 _NO_VALUE = cython.declare(cython.ulonglong, f.NO_VALUE)
 _IPV6 = cython.declare(cython.ulonglong, f.IPV6)
 _TIME_WAIT = cython.declare(cython.ulonglong, states.TIME_WAIT)
 
 
+@cython.final
 @cython.cclass
-class _Attempts:
-    """Flows that begin with a SYN or SYN+ACK, and those that completed, plain ones and others."""
+class Listener:
+    """Counters of one (host, port, scope): flows to it that begin with a SYN or SYN+ACK, plain ones and others."""
 
     if cython.compiled:
-        plain = cython.declare(cython.longlong, visibility="readonly")
-        others = cython.declare(cython.longlong, visibility="readonly")
-        others_completed = cython.declare(cython.longlong, visibility="readonly")
+        key = cython.declare(tuple, visibility="readonly")
+        last_sign_ns = cython.declare(cython.longlong, visibility="readonly")
+        plain = cython.declare(cython.longlong)
+        others = cython.declare(cython.longlong)
+        others_completed = cython.declare(cython.longlong)
 
-    def __init__(self) -> None:
-        self.plain = 0
-        self.others = 0
-        self.others_completed = 0
+    def __init__(self, key: tuple[bytes, int, int]) -> None:
+        self.key = key
+        self.last_sign_ns = 0  # last packet of any flow in which it sent something; 0 if it never did
+        self.plain = self.others = self.others_completed = 0
 
     @property
     def attempts(self) -> int:
@@ -128,34 +132,6 @@ class _Attempts:
     def completed(self) -> int:
         """Of them, those whose handshake completed and was not contradicted later."""
         return self.plain + self.others_completed
-
-
-@cython.final
-@cython.cclass
-class Listener(_Attempts):
-    """Counters of one (host, port, scope): flows to it."""
-
-    if cython.compiled:
-        key = cython.declare(tuple, visibility="readonly")
-        last_sign_ns = cython.declare(cython.longlong, visibility="readonly")
-
-    def __init__(self, key: tuple[bytes, int, int]) -> None:
-        self.plain = self.others = self.others_completed = 0
-        self.key = key
-        self.last_sign_ns = 0  # last packet of any flow in which it sent something; 0 if it never did
-
-
-@cython.final
-@cython.cclass
-class Source(_Attempts):
-    """Counters of one originating host: its flows."""
-
-    if cython.compiled:
-        spoke = cython.declare(cython.bint, visibility="readonly")
-
-    def __init__(self) -> None:
-        self.plain = self.others = self.others_completed = 0
-        self.spoke = False  # outside plain connections
 
 
 @cython.final
@@ -232,46 +208,99 @@ class _Numbers:
 
 @cython.final
 @cython.cclass
-class _Places:
-    """The listeners and sources of an index, found by the words of a row."""
+class Sources:
+    """Counters of originating hosts: a flood has millions, so that none is an object."""
 
     if cython.compiled:
-        _listener_numbers = cython.declare(_Numbers)
-        _source_numbers = cython.declare(_Numbers)
-        _listeners = cython.declare(list)
-        _sources = cython.declare(list)
-        _listeners_by_key = cython.declare(dict)
-        _sources_by_host = cython.declare(dict)
+        _numbers = cython.declare(_Numbers)
+        _counts = cython.declare(cython.longlong[::1])  # 3 a host: attempts, completed, flows in which it spoke
 
-    def __init__(self, index: Any) -> None:
-        self._listener_numbers = _Numbers()
-        self._source_numbers = _Numbers()
-        self._listeners = []
-        self._sources = []
-        self._listeners_by_key = index.listeners
-        self._sources_by_host = index.sources
+    def __init__(self) -> None:
+        self._numbers = _Numbers()
+        self._counts = array("q", bytes(8 * 3 * 128))
 
     @cython.cfunc
-    def listener(self, rows: cython.ulonglong[::1], at: cython.Py_ssize_t) -> Listener:
+    def _at(self, high: cython.ulonglong, low: cython.ulonglong) -> cython.Py_ssize_t:
+        """Where the counters of a host begin."""
+        number: cython.Py_ssize_t = self._numbers.add(high, low, 0)
+        size: cython.Py_ssize_t = len(self._counts)
+        if 3 * number == size:
+            grown: cython.longlong[::1] = array("q", bytes(16 * size))
+            at: cython.Py_ssize_t
+            for at in range(size):
+                grown[at] = self._counts[at]
+            self._counts = grown
+        return 3 * number
+
+    @cython.cfunc
+    def note(
+        self,
+        high: cython.ulonglong,
+        low: cython.ulonglong,
+        begins: cython.bint,
+        completed: cython.bint,
+        spoke: cython.bint,
+    ) -> cython.void:
+        """Count a flow of the host."""
+        at: cython.Py_ssize_t = self._at(high, low)
+        self._counts[at] += begins
+        self._counts[at + 1] += completed
+        self._counts[at + 2] += spoke
+
+    def _count(self, host: bytes, which: cython.Py_ssize_t) -> int:
+        high, low = host_halves(host)
+        number: cython.Py_ssize_t = self._numbers.find(high, low, 0)
+        return 0 if number < 0 else self._counts[3 * number + which]
+
+    def attempts(self, host: bytes) -> int:
+        """Its flows that begin with a SYN or SYN+ACK."""
+        return self._count(host, 0)
+
+    def completed(self, host: bytes) -> int:
+        """Of them, those whose handshake completed and was not contradicted later."""
+        return self._count(host, 1)
+
+    def spoke(self, host: bytes) -> bool:
+        """Whether a segment of it was captured in a flow that it originated."""
+        return self._count(host, 2) > 0
+
+    def busy(self, least: int) -> set[bytes]:
+        """The hosts with so many attempts."""
+        number: cython.Py_ssize_t
+        bound: cython.longlong = least
+        found: set = set()
+        for number in range(self._numbers.count):
+            if self._counts[3 * number] >= bound:
+                found.add(self._numbers.host(number))
+        return found
+
+
+@cython.final
+@cython.cclass
+class _Listeners:
+    """The listeners of an index, found by the words of a row."""
+
+    if cython.compiled:
+        _numbers = cython.declare(_Numbers)
+        _found = cython.declare(list)
+        _by_key = cython.declare(dict)
+
+    def __init__(self, by_key: dict[tuple[bytes, int, int], Listener]) -> None:
+        self._numbers = _Numbers()
+        self._found = []
+        self._by_key = by_key
+
+    @cython.cfunc
+    def of(self, rows: cython.ulonglong[::1], at: cython.Py_ssize_t) -> Listener:
         """The listener of the row that begins there."""
         port: cython.ulonglong = rows[at + _R_PORT] | rows[at + _SCOPE] << 16
-        number: cython.Py_ssize_t = self._listener_numbers.add(rows[at + _R_HI], rows[at + _R_LO], port)
-        if number == len(self._listeners):
+        number: cython.Py_ssize_t = self._numbers.add(rows[at + _R_HI], rows[at + _R_LO], port)
+        if number == len(self._found):
             key = (_key(rows[at + _R_HI], rows[at + _R_LO]), rows[at + _R_PORT], rows[at + _SCOPE])
             listener: Listener = Listener(key)
-            self._listeners_by_key[key] = listener
-            self._listeners.append(listener)
-        return self._listeners[number]
-
-    @cython.cfunc
-    def source(self, rows: cython.ulonglong[::1], at: cython.Py_ssize_t) -> Source:
-        """The source of the row that begins there."""
-        number: cython.Py_ssize_t = self._source_numbers.add(rows[at + _O_HI], rows[at + _O_LO], 0)
-        if number == len(self._sources):
-            source: Source = Source()
-            self._sources_by_host[_key(rows[at + _O_HI], rows[at + _O_LO])] = source
-            self._sources.append(source)
-        return self._sources[number]
+            self._by_key[key] = listener
+            self._found.append(listener)
+        return self._found[number]
 
 
 _ENDS = ("hi", "lo", "port")
@@ -291,6 +320,7 @@ _OF_TALLIES = array(
         )
     ),
 )
+_OF_ROUND_TRIPS = array("I", (INDEX["responder_rtt_ns"], INDEX["originator_rtt_ns"]))
 _OF_TIME_WAIT = array(
     "I", (*_OF_TUPLES, *(INDEX[end + name] for end in ("o_", "r_") for name in ("state", "refresh_ns")))
 )
@@ -322,10 +352,10 @@ _LISTS = (
 def read(index: Index, facts: Any, order: Sequence[int]) -> None:
     """Fill `index` from rows of facts (`FlowFacts.rows`); `order`: where its rows lie in them."""
     first = 0
-    places = _Places(index)
+    listeners = _Listeners(index.listeners)
     row_at = _inverse(order)
     for block in _blocks(facts, _LOOKED_AT):
-        _count(index, places, block, row_at, first)
+        _count(index, listeners, block, row_at, first)
         first += len(block) // WIDTH
     for name in _LISTS:
         setattr(index, name, _sorted(getattr(index, name)))
@@ -368,7 +398,7 @@ def _blocks(facts: Any, columns: array[int]) -> Iterator[memoryview]:
         yield memoryview(block)[: (last - first) * WIDTH]
 
 
-def _count(index: Any, places: _Places, block: Any, row_at: Any, first: cython.Py_ssize_t) -> None:
+def _count(index: Any, listeners: _Listeners, block: Any, row_at: Any, first: cython.Py_ssize_t) -> None:
     """Count the connections of a block with their listeners and sources; rows of what is not plain go to the lists.
 
     `first`: the place of the block's first row in the facts.
@@ -377,7 +407,8 @@ def _count(index: Any, places: _Places, block: Any, row_at: Any, first: cython.P
     row_of: cython.uint[::1] = row_at
     count: cython.Py_ssize_t = len(block) // WIDTH
     listener: Listener
-    source: Source
+    sources: Sources = index.sources
+    completed: cython.bint
     end_ns: cython.longlong = index.end_ns
     flags_only: cython.bint = index.flags_only
     both_closed: cython.longlong = 0
@@ -406,8 +437,11 @@ def _count(index: Any, places: _Places, block: Any, row_at: Any, first: cython.P
         half_start = rows[at + _HALF_START_NS]
         half_end = rows[at + _HALF_END_NS]
         is_long_half = half_start and (half_end if half_end else end_ns) - half_start > _LISTED_NS
-        listener = places.listener(rows, at)
-        source = places.source(rows, at)
+        completed = bits & _COMPLETE and not bits & _CONTRADICTED
+        listener = listeners.of(rows, at)
+        sources.note(
+            rows[at + _O_HI], rows[at + _O_LO], bits & _BEGINS != 0, bits & _BEGINS and completed, o_packets != 0
+        )
         if r_packets and rows[at + _LAST_NS] > listener.last_sign_ns:
             listener.last_sign_ns = rows[at + _LAST_NS]
         if o_packets and r_packets:
@@ -427,11 +461,8 @@ def _count(index: Any, places: _Places, block: Any, row_at: Any, first: cython.P
             and not (rows[at + _O_MISSING] or rows[at + _R_MISSING] or rows[at + _O_STUCK] or rows[at + _R_STUCK])
         ):
             listener.plain += 1
-            source.plain += 1
             continue
         row: object = row_of[first + place]
-        if o_packets:
-            source.spoke = True
         if copies:
             duplicates += copies
             index.duplicated.append(row)
@@ -449,11 +480,8 @@ def _count(index: Any, places: _Places, block: Any, row_at: Any, first: cython.P
             index.one_way.append(row)
         if bits & _BEGINS:
             listener.others += 1
-            source.others += 1
             if bits & _COMPLETE:
-                if not bits & _CONTRADICTED:
-                    listener.others_completed += 1
-                    source.others_completed += 1
+                listener.others_completed += completed
                 if bits & f.STALE_RST:
                     index.stale_rst.append(row)
                 if rows[at + _O_SYN_REPEATS] and not bits & _CONTRADICTED:
@@ -720,6 +748,46 @@ def different(words: Any) -> int:
     for row in range(len(words) // 2):
         numbers.add(values[2 * row], values[2 * row + 1], 0)
     return numbers.count
+
+
+def met_again(values: Any, most: cython.Py_ssize_t) -> list[array[int]]:
+    """The positions of equal values in an array('Q'), 0 left out, where there are 2 to `most` of them."""
+    numbers_of: cython.ulonglong[::1] = values or array("Q", (0,))
+    count: cython.Py_ssize_t = len(values)
+    numbers: _Numbers = _Numbers()
+    number_of = array("q", bytes(8 * count))
+    number: cython.longlong[::1] = number_of or array("q", (0,))
+    times_of = array("I", bytes(4 * count))
+    times: cython.uint[::1] = times_of or array("I", (0,))
+    at: cython.Py_ssize_t
+    for at in range(count):
+        number[at] = -1
+        if numbers_of[at]:
+            number[at] = numbers.add(numbers_of[at], 0, 0)
+            times[number[at]] += 1
+    groups: dict = {}
+    for at in range(count):
+        if number[at] >= 0 and 2 <= times[number[at]] <= most:
+            groups.setdefault(number[at], array("I")).append(at)
+    return list(groups.values())
+
+
+def round_trips(facts: Any) -> array[int]:
+    """Of each row, in order of the facts, both halves of its handshake together, in ns; what is not known is 0."""
+    rows: cython.ulonglong[::1]
+    row: cython.Py_ssize_t
+    at: cython.Py_ssize_t
+    total: cython.ulonglong
+    made = array("Q")
+    for block in _blocks(facts, _OF_ROUND_TRIPS):
+        rows = block
+        for row in range(len(block) // WIDTH):
+            at = row * _WIDTH
+            total = 0 if rows[at + _ANSWER_NS] == _NO_VALUE else rows[at + _ANSWER_NS]
+            if rows[at + _ACK_NS] != _NO_VALUE:
+                total += rows[at + _ACK_NS]
+            made.append(total)
+    return made
 
 
 def most_within(times_ns: Any, span: cython.longlong) -> int:

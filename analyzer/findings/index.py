@@ -10,10 +10,11 @@ from array import array
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import cached_property
+from itertools import compress
 from typing import TypeVar
 
 from analyzer.findings import counting
-from analyzer.findings.counting import Listener, Source
+from analyzer.findings.counting import Listener, Sources
 from analyzer.findings.view import CaptureView
 from analyzer.flows.facts import INDEX, WIDTH, host_key
 from analyzer.flows.packed import gathered
@@ -46,7 +47,7 @@ class Index:
         self.capture = capture
         self.end_ns = table.end_ns
         self.listeners: dict[ListenerKey, Listener] = {}
-        self.sources: dict[Host, Source] = {}
+        self.sources = Sources()
         self.unanswered = array("I")  # SYN, and nothing came back
         self.refused = array("I")
         self.unreachable = array("I")
@@ -100,11 +101,9 @@ class Index:
             "I", (row for row in self.one_way if row not in pieces or (row in evicted and row not in went_on))
         )
 
-    @cached_property
-    def speaking(self) -> set[Host]:
-        """Hosts of which at least one segment was captured."""
-        spoke = {host for host, source in self.sources.items() if source.plain or source.spoke}
-        return spoke.union(key[0] for key, listener in self.listeners.items() if listener.last_sign_ns)
+    def speaks(self, host: Host) -> bool:
+        """Whether at least one segment of the host was captured."""
+        return self.sources.spoke(host) or host in self.last_signs
 
     def fact(self, row: int, name: str) -> int:
         """One raw fact of a row."""
@@ -164,9 +163,13 @@ class Index:
         start = self._order[row] * WIDTH
         return host_key(self._rows[start + _R_HI], self._rows[start + _R_LO])
 
-    def ordinary(self, row: int) -> bool:
-        """Whether its SYN offers SACK, as every system in use does, and tools that flood or scan mostly do not."""
-        return bool(self.fact(row, "o_options") & OPT_SACK_PERMITTED)
+    def ordinary(self, rows: Sequence[int]) -> int:
+        """Of how many the SYN offers SACK, as every system in use does, and tools that flood or scan mostly do not."""
+        return sum(1 for options in self.facts(rows, "o_options") if options & OPT_SACK_PERMITTED)
+
+    def with_fact(self, rows: Sequence[int], name: str) -> list[int]:
+        """Those rows of which a raw fact is not 0."""
+        return list(compress(rows, self.facts(rows, name)))
 
     def by(self, key: Callable[[int], Key], rows: Iterable[int]) -> list[tuple[Key, list[int]]]:
         """Rows by a key of each, the largest group first."""

@@ -81,8 +81,8 @@ def _ignored(index: Index, row: int) -> bool:
 def _dropped(index: Index) -> Iterator[int]:
     """Connections whose SYN was repeated in vain while their listener served others."""
     for rows in (index.unanswered, index.syn_repeated):
-        for row in rows:
-            if index.fact(row, "o_syn_retransmissions") and not index.fact(row, "bits") & (f.CHALLENGED | f.REUSED):
+        for row in index.with_fact(rows, "o_syn_retransmissions"):
+            if not index.fact(row, "bits") & (f.CHALLENGED | f.REUSED):
                 listener = index.listener(row)
                 if listener.completed and listener.last_sign_ns + SERVES_WITHIN_NS > index.fact(row, "first_ns"):
                     yield row
@@ -166,7 +166,7 @@ def _answered(index: Index, row: int) -> bool:
 def _filter_or_queue(index: Index, dropped: list[int], evidence: list[str]) -> str:
     """How sure it is that dropped SYNs mean a queue: sources that were served too rule out a filter by source."""
     failing = {index.originator(row) for row in dropped}
-    if any(index.sources[host].completed for host in failing):
+    if any(index.sources.completed(host) for host in failing):
         evidence.append("the same sources had connections completed, too: no filter by source address")
         return "high" if len(dropped) >= SURE_IGNORED else "medium"
     evidence.append(

@@ -107,13 +107,16 @@ def _flags_only(index: Index) -> Iterator[Fault]:
 def _quiet(index: Index) -> bool:
     """Whether handshakes stop after the SYN+ACK, and neither end sends again, as each does that waits."""
     latest = index.end_ns - index.table.timers.cookie_ns
-    rows = [row for row in index.half_open if index.fact(row, "first_ns") < latest]
-    quiet = 0
-    for row in rows:
-        syns, synacks = (index.fact(row, name) for name in ("o_syn_retransmissions", "r_synack_retransmissions"))
-        if synacks >= ABANDONED_REPEATS and not syns:
+    waiting = index.half_open
+    rows = [row for row, first in zip(waiting, index.facts(waiting, "first_ns"), strict=True) if first < latest]
+    syns, synacks = (index.facts(rows, name) for name in ("o_syn_retransmissions", "r_synack_retransmissions"))
+    never = []
+    for row, syn_repeats, synack_repeats in zip(rows, syns, synacks, strict=True):
+        if synack_repeats >= ABANDONED_REPEATS and not syn_repeats:
             return False
-        quiet += not syns and not synacks and index.ordinary(row)
+        if not syn_repeats and not synack_repeats:
+            never.append(row)
+    quiet = index.ordinary(never)
     return quiet >= MIN_QUIET and quiet >= QUIET_SHARE * len(rows)
 
 

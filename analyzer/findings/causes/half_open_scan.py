@@ -27,7 +27,7 @@ def look(index: Index) -> Iterator[Finding]:
         by_server = [row for row in rows if index.fact(row, "reset_by") == f.RESPONDER]
         answered = sum(1 for row in rows if index.fact(row, "r_synacks"))
         targets = dict.fromkeys(wording.target(index, row) for row in rows)
-        completed = index.sources[source].completed if source else 0
+        completed = index.sources.completed(source) if source else 0
         scans = len(targets) >= MIN_SUSPECT and len(rows) <= MAX_ASKED * len(targets)
         # Where a filter kept no ACK, all that a client ends with a RST looks so.
         scans = scans and FLAGS_ONLY not in index.doubts

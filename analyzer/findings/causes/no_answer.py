@@ -61,7 +61,7 @@ def _finding(index: Index, host: Host | None, rows: list[int], others: int) -> F
             f"it did answer before; its last packet is {wording.span(silence)} older than the capture's end"
         )
         confidence = "high" if repeats else "medium"
-    elif host in index.speaking:
+    elif index.speaks(host):
         summary = f"{wording.host(host)} does not answer on {where}, though the host is alive: filtered"
         evidence.append("the same host sends other packets in this capture")
         confidence = "high" if repeats else "medium"

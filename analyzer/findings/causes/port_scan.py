@@ -22,17 +22,17 @@ MIN_FAILED = 0.75
 
 def look(index: Index) -> Iterator[Finding]:
     """One finding a source."""
-    busy = {host for host, source in index.sources.items() if source.attempts >= min(MIN_PORTS, MIN_HOSTS)}
-    if not busy:
+    active = index.sources.busy(min(MIN_PORTS, MIN_HOSTS))
+    if not active:
         return
     kinds = [index.unanswered, index.refused, index.unreachable]
     if FLAGS_ONLY not in index.doubts:  # it would make half-open ones of all that did well
         kinds += [index.aborted, index.half_open]
-    rows = [row for kind in kinds for row in index.free(kind) if index.originator(row) in busy]
+    rows = [row for kind in kinds for row in index.free(kind) if index.originator(row) in active]
     for source, failed in index.by(index.originator, rows):
         if len(failed) < min(MIN_PORTS, MIN_HOSTS):
             return
-        if len(failed) < MIN_FAILED * index.sources[source].attempts:
+        if len(failed) < MIN_FAILED * index.sources.attempts(source):
             continue
         ports: dict[Host, set[int]] = {}
         hosts: dict[int, set[Host]] = {}
@@ -67,7 +67,7 @@ def _finding(index: Index, source: Host, rows: list[int], what: str) -> Finding:
     open_ports = dict.fromkeys(wording.target(index, row) for row in rows if index.fact(row, "r_synacks"))
     evidence = [
         ", ".join(f"{count:,} {word}" for count, word in counts if count),
-        f"{wording.many(index.sources[source].completed, 'handshake')} of this source completed",
+        f"{wording.many(index.sources.completed(source), 'handshake')} of this source completed",
     ]
     if not answered:
         evidence.append("not one target answered: a source whose way out is broken looks the same")

@@ -6,9 +6,11 @@ and began at the same time. The second sight of each is claimed, so that no fail
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 
 from analyzer.findings import wording
+from analyzer.findings.counting import met_again
 from analyzer.findings.finding import Cause, Finding
 from analyzer.findings.index import SECOND_NS, Index
 from analyzer.findings.kernel import advise
@@ -52,14 +54,10 @@ def look(index: Index) -> Iterator[Finding]:
 def _pairs(index: Index) -> list[tuple[int, int]]:
     """(first, second sight) of each connection, as rows."""
     column = index.table.facts.column
-    met: dict[int, int] = {}
-    again: dict[int, list[int]] = {}
-    for place, (isn, bits) in enumerate(zip(column("o_isn"), column("bits"), strict=True)):
-        if isn and bits & _BEGINS:
-            first = met.setdefault(isn, place)
-            if first != place:
-                again.setdefault(isn, [first]).append(place)
-    groups = [places for places in again.values() if len(places) <= MAX_SIGHTS]
+    begun = array(
+        "Q", (isn if bits & _BEGINS else 0 for isn, bits in zip(column("o_isn"), column("bits"), strict=True))
+    )
+    groups = met_again(begun, MAX_SIGHTS)
     row_at = {index.table.order[row]: row for row in index.rows_of(place for places in groups for place in places)}
     pairs = []
     for places in groups:

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from itertools import compress
 
 from analyzer.findings import wording
+from analyzer.findings.counting import round_trips
 from analyzer.findings.finding import Cause, Finding
 from analyzer.findings.index import SECOND_NS, Index, ListenerKey
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make, places
-from analyzer.flows.facts import NO_VALUE, host_key
+from analyzer.flows.facts import host_key
 
 #: longer than the way around the earth; satellite and mobile networks take as long
 SLOW_NS = SECOND_NS * 3 // 10
@@ -41,14 +42,8 @@ def look(index: Index) -> Iterator[Finding]:
         yield _finding(index, key, rows, others)
 
 
-def _halves(index: Index) -> Iterator[int]:
-    column = index.table.facts.column
-    for responder, originator in zip(column("responder_rtt_ns"), column("originator_rtt_ns"), strict=True):
-        yield (0 if responder == NO_VALUE else responder) + (0 if originator == NO_VALUE else originator)
-
-
 def _slow(index: Index) -> list[int]:
-    return index.rows_of(place for place, total in enumerate(_halves(index)) if total >= SLOW_NS)
+    return index.rows_of(place for place, total in enumerate(round_trips(index.table.flat)) if total >= SLOW_NS)
 
 
 def _measured(index: Index, wanted: set[ListenerKey]) -> dict[ListenerKey, int]:
@@ -57,7 +52,7 @@ def _measured(index: Index, wanted: set[ListenerKey]) -> dict[ListenerKey, int]:
     column = index.table.facts.column
     hosts = map(host_key, column("r_hi"), column("r_lo"))
     keys = zip(hosts, column("r_port"), column("scope"), strict=True)
-    for key in compress(keys, _halves(index)):
+    for key in compress(keys, round_trips(index.table.flat)):
         if key in counts:
             counts[key] += 1
     return counts

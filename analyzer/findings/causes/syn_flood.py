@@ -53,7 +53,7 @@ def _abandoned(index: Index) -> list[int]:
     rows = index.free(index.half_open)
     if FLAGS_ONLY not in index.doubts:
         return rows
-    return [row for row, again in zip(rows, index.facts(rows, "r_synack_retransmissions"), strict=True) if again]
+    return index.with_fact(rows, "r_synack_retransmissions")
 
 
 def _due(index: Index, rows: list[int]) -> list[int]:
@@ -69,7 +69,7 @@ def _at_once(index: Index, rows: list[int]) -> int:
 
 def _finding(index: Index, key: ListenerKey, rows: list[int], sources: int) -> Finding:
     listener = index.listeners[key]
-    answered = [row for row, synacks in zip(rows, index.facts(rows, "r_synacks"), strict=True) if synacks]
+    answered = index.with_fact(rows, "r_synacks")
     cookies = _cookies(index, answered)
     dropped = len(rows) - len(answered)
     times = index.facts(rows, "first_ns")
@@ -77,8 +77,8 @@ def _finding(index: Index, key: ListenerKey, rows: list[int], sources: int) -> F
     clients = [
         row
         for waiting in (index.unanswered, index.syn_repeated)
-        for row in index.free(waiting)
-        if index.fact(row, "o_syn_retransmissions") and index.listener_key(row) == key
+        for row in index.with_fact(index.free(waiting), "o_syn_retransmissions")
+        if index.listener_key(row) == key
     ]
     evidence = [
         f"{wording.many(len(rows), 'handshake')} from {sources:,} sources within {wording.span(last - first)}, none"
@@ -136,12 +136,12 @@ def _filtered(index: Index, rows: list[int]) -> bool:
     """Whether a filter that keeps only SYNs would make this of healthy clients."""
     if not index.flags_only or index.two_way:
         return False
-    return sum(1 for row in rows if index.ordinary(row)) >= ORDINARY_SHARE * len(rows)
+    return index.ordinary(rows) >= ORDINARY_SHARE * len(rows)
 
 
 def _by_owner(index: Index, row: int) -> bool:
     """Whether the source reset what it had not asked for, and never completed anything here."""
-    return index.fact(row, "reset_by") == f.ORIGINATOR and not index.sources[index.originator(row)].completed
+    return index.fact(row, "reset_by") == f.ORIGINATOR and not index.sources.completed(index.originator(row))
 
 
 def _cookies(index: Index, rows: list[int]) -> int:
