@@ -142,7 +142,7 @@ class _Numbers:
     if cython.compiled:
         count = cython.declare(cython.Py_ssize_t)
         _mask = cython.declare(cython.ulonglong)
-        _table = cython.declare(cython.longlong[::1])  # number, or −1
+        _table = cython.declare(cython.int[::1])  # number, or −1
         _keys = cython.declare(cython.ulonglong[::1])
 
     def __init__(self) -> None:
@@ -156,7 +156,7 @@ class _Numbers:
         old: cython.ulonglong[::1]
         keys: cython.ulonglong[::1] = array("Q", bytes(12 * slots))
         self._mask = slots - 1
-        self._table = array("q", (-1,)) * slots
+        self._table = array("i", (-1,)) * slots  # there are fewer rows than an int can number
         if self.count:
             old = self._keys
             for number in range(3 * self.count):

@@ -120,8 +120,7 @@ class Index:
 
     def facts(self, rows: Sequence[int], *names: str) -> array[int]:
         """Raw facts of many rows, in order, those of one after those of the one before."""
-        places = array("Q", map(self._order.__getitem__, rows))
-        return gathered(self._rows, WIDTH, places, [INDEX[name] for name in names])
+        return gathered(self._rows, WIDTH, self._order, rows, [INDEX[name] for name in names])
 
     def originators(self, rows: Sequence[int]) -> int:
         """How many hosts rows originate from."""

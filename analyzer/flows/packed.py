@@ -213,10 +213,15 @@ class PackedRows:
         return _restored, (self._width, parts)
 
 
-def gathered(rows: Any, width: cython.Py_ssize_t, places: Any, columns: Sequence[int]) -> array[int]:
-    """Some columns of the rows at `places`, flat, in that order. `rows`: a flat array('Q') or `PackedRows`."""
-    where: cython.ulonglong[::1] = places or array("Q", (0,))
-    count: cython.Py_ssize_t = len(places)
+def gathered(
+    rows: Any, width: cython.Py_ssize_t, order: Any, chosen: Sequence[int], columns: Sequence[int]
+) -> array[int]:
+    """Some columns of the `chosen` rows, flat, in that order; row i is at `order[i]`, of an array('Q').
+
+    `rows`: a flat array('Q') or `PackedRows`.
+    """
+    where: cython.ulonglong[::1] = order or array("Q", (0,))
+    count: cython.Py_ssize_t = len(chosen)
     wanted: cython.uint[::1] = array("I", columns)
     wide: cython.Py_ssize_t = len(columns)
     made = array("Q", bytes(8 * wide * count))
@@ -229,7 +234,7 @@ def gathered(rows: Any, width: cython.Py_ssize_t, places: Any, columns: Sequence
     number: cython.Py_ssize_t
     place: cython.Py_ssize_t
     to: cython.Py_ssize_t = 0
-    for row in range(count):
+    for row in chosen:
         place = where[row]
         if packed:
             chunk = source._chunk(place)
