@@ -200,11 +200,11 @@ Like = Callable[[FlowTable, int, Sequence[int]], Hashable]
 
 
 def _like_originator(table: FlowTable, row: int, flow: Sequence[int]) -> Hashable:
-    return flow[_O_LO], flow[_O_HI], flow[_BITS] & f.IPV6
+    return host_key(flow[_O_HI], flow[_O_LO]), flow[_BITS] & f.IPV6  # bytes: whoever sends chooses numbers
 
 
 def _like_responder(table: FlowTable, row: int, flow: Sequence[int]) -> Hashable:
-    return flow[_R_LO], flow[_R_HI], flow[_BITS] & f.IPV6
+    return host_key(flow[_R_HI], flow[_R_LO]), flow[_BITS] & f.IPV6
 
 
 def _like_censored(table: FlowTable, row: int, flow: Sequence[int]) -> Hashable:

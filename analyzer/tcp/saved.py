@@ -17,16 +17,16 @@ from analyzer.flows.facts import WIDTH, FlowFacts
 from analyzer.tcp.tracker import Tracker
 
 #: raised whenever `Flow`, `End` or what a fact means changes: `tests/tcp/test_saved.py` says when
-LAYOUT = 1
+LAYOUT = 2
 #: what reading raises where a line is none of ours
 FAILURES = (
     ValueError, TypeError, KeyError, IndexError, OverflowError, AttributeError, RecursionError, struct.error,
 )  # fmt: skip
 
 #: fields of a flow that are no numbers, in order of their names: how each becomes JSON …
-_OBJECTS = (
-    "a", "b", "foreign", "history", "icmp_sender", "key", "late", "log", "newer", "older", "previous",
-)  # fmt: skip
+_OBJECTS = ("a", "b", "extras", "history", "key", "log", "newer", "older", "previous")
+#: … the same of its extras
+_EXTRAS = ("foreign", "icmp_sender", "late")
 #: … these are made anew: the key from the addresses, and the two neighbours in a list
 _MADE_ANEW = ("key", "newer", "older")
 #: no number of a flow is further from 0
@@ -39,9 +39,9 @@ def tracker_lines(tracker: Tracker) -> Iterator[str]:
     flows = held.pop("flows")
     held["reserved"] = [(key.hex(), *known) for key, *known in held["reserved"]]
     yield _line(held)
-    objects = _object_places(tracker)
+    places = _Places(tracker)
     for flow in flows:
-        yield _line(_flow(tracker, flow, objects))
+        yield _line(_flow(tracker, flow, places))
 
 
 def fill_tracker(tracker: Tracker, lines: Iterable[str]) -> None:
@@ -49,8 +49,8 @@ def fill_tracker(tracker: Tracker, lines: Iterable[str]) -> None:
     rest = iter(lines)
     held = json.loads(next(rest, ""))
     held["reserved"] = [(bytes.fromhex(key), *known) for key, *known in held["reserved"]]
-    objects = _object_places(tracker)
-    held["flows"] = [_flow_of(tracker, json.loads(line), objects) for line in rest]
+    places = _Places(tracker)
+    held["flows"] = [_flow_of(tracker, json.loads(line), places) for line in rest]
     tracker.restore(held)
 
 
@@ -100,26 +100,38 @@ def _listed(numbers: array[int] | None) -> list[int] | None:
     return None if numbers is None else numbers.tolist()
 
 
-def _object_places(tracker: Tracker) -> dict[str, int]:
-    """Where the fields that are no numbers stand among those of a flow."""
-    places = [place for place, value in enumerate(tracker.fields()) if value is None]
-    return dict(zip(_OBJECTS, places, strict=True))
+class _Places:
+    """Where the fields that are no numbers stand among those of a flow, of its extras, and of an end and its extras."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.flow = dict(zip(_OBJECTS, _objects(tracker.fields()), strict=True))
+        self.extras = dict(zip(_EXTRAS, _objects(tracker.fields(tracker.flow_extras_of(()))), strict=True))
+        (self.end_extras,) = _objects(tracker.fields(tracker.new_end()))
+        (self.holes,) = _objects(tracker.fields(tracker.end_extras_of(())))
 
 
-def _flow(tracker: Tracker, flow: Any, objects: dict[str, int]) -> list[Any]:
-    fields = list(tracker.fields(flow))
+def _objects(fields: Sequence[Any]) -> list[int]:
+    return [place for place, value in enumerate(fields) if value.__class__ is not int]
+
+
+def _flow(tracker: Tracker, flow: Any, places: _Places) -> list[Any]:
+    fields, at = list(tracker.fields(flow)), places.flow
     for name in _MADE_ANEW:
-        fields[objects[name]] = None
+        fields[at[name]] = None
     for name in ("a", "b"):
-        fields[objects[name]] = tracker.fields(fields[objects[name]])
+        end = list(tracker.fields(fields[at[name]]))
+        end[places.end_extras] = tracker.fields(end[places.end_extras])
+        fields[at[name]] = end
+    extras = list(tracker.fields(fields[at["extras"]]))
     for name in ("foreign", "late"):
-        fields[objects[name]] = _listed(fields[objects[name]])
-    fields[objects["log"]] = fields[objects["log"]].hex()
-    fields[objects["history"]] = fields[objects["history"]].decode("ascii")
-    sender = fields[objects["icmp_sender"]]
-    fields[objects["icmp_sender"]] = None if sender is None else sender.hex()
-    previous = fields[objects["previous"]]
-    fields[objects["previous"]] = None if previous is None else _flow(tracker, previous, objects)
+        extras[places.extras[name]] = _listed(extras[places.extras[name]])
+    sender = extras[places.extras["icmp_sender"]]
+    extras[places.extras["icmp_sender"]] = None if sender is None else sender.hex()
+    fields[at["extras"]] = extras
+    fields[at["log"]] = fields[at["log"]].hex()
+    fields[at["history"]] = fields[at["history"]].decode("ascii")
+    previous = fields[at["previous"]]
+    fields[at["previous"]] = None if previous is None else _flow(tracker, previous, places)
     return fields
 
 
@@ -129,30 +141,34 @@ def _check(numbers: list[Any]) -> None:
         raise ValueError("a field that is no number")
 
 
-def _flow_of(tracker: Tracker, fields: list[Any], objects: dict[str, int]) -> Any:
-    at = 0
-    numbers: list[Any] = []
-    for place in objects.values():
-        numbers += fields[at:place]
-        at = place + 1
-    _check(numbers + fields[at:])
+def _check_but(fields: list[Any], places: Iterable[int]) -> None:
+    """The same of all fields but those."""
+    _check([value for place, value in enumerate(fields) if place not in places])
+
+
+def _flow_of(tracker: Tracker, fields: list[Any], places: _Places) -> Any:
+    at = places.flow
+    _check_but(fields, at.values())
     for name in _MADE_ANEW:
-        fields[objects[name]] = None
+        fields[at[name]] = None
     for name in ("a", "b"):
-        end = fields[objects[name]]
-        others = [value for value in end if value.__class__ is not int]
-        if len(others) != 1:
-            raise ValueError("an end with more than its holes beside numbers")
-        _check([value for value in end if value.__class__ is int])
-        _check(others[0] or [])
-        fields[objects[name]] = tracker.end_of(end)
+        end = fields[at[name]]
+        _check_but(end, (places.end_extras,))
+        extras = end[places.end_extras]
+        _check_but(extras, (places.holes,))
+        _check(extras[places.holes] or [])
+        end[places.end_extras] = tracker.end_extras_of(extras)
+        fields[at[name]] = tracker.end_of(end)
+    extras = fields[at["extras"]]
+    _check_but(extras, places.extras.values())
     for name in ("foreign", "late"):
-        numbers = fields[objects[name]]
-        fields[objects[name]] = None if numbers is None else array("Q", numbers)
-    fields[objects["log"]] = bytearray.fromhex(fields[objects["log"]])
-    fields[objects["history"]] = fields[objects["history"]].encode("ascii")
-    sender = fields[objects["icmp_sender"]]
-    fields[objects["icmp_sender"]] = None if sender is None else bytes.fromhex(sender)
-    previous = fields[objects["previous"]]
-    fields[objects["previous"]] = None if previous is None else _flow_of(tracker, previous, objects)
+        numbers = extras[places.extras[name]]
+        extras[places.extras[name]] = None if numbers is None else array("Q", numbers)
+    sender = extras[places.extras["icmp_sender"]]
+    extras[places.extras["icmp_sender"]] = None if sender is None else bytes.fromhex(sender)
+    fields[at["extras"]] = tracker.flow_extras_of(extras)
+    fields[at["log"]] = bytes.fromhex(fields[at["log"]])
+    fields[at["history"]] = fields[at["history"]].encode("ascii")
+    previous = fields[at["previous"]]
+    fields[at["previous"]] = None if previous is None else _flow_of(tracker, previous, places)
     return tracker.flow_of(fields)

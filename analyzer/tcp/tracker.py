@@ -225,9 +225,9 @@ _Z_HAS_RST = cython.declare(cython.uint, 64)
 _AFTER, _BASIS, _REASON = states.pack()
 _BY_OWN = bytes(reason in states.BY_OWN for reason in range(256))
 _UNCHANGED = cython.declare(cython.uint, states.NONE)
-_KEY4 = Struct("<IHIHI").pack
-_KEY6 = Struct("<QQHQQHI").pack
-_TWO_WORDS = bytes(16)
+_KEY4 = Struct("<IHIH").pack
+_KEY6 = Struct("<QQHQQH").pack
+_KEY_SCOPE = Struct("<I").pack
 _ONE_BYTE = tuple(bytes((value,)) for value in range(256))
 
 
@@ -281,37 +281,95 @@ def _slot(
 
 
 @cython.cfunc
+def _packed_key(
+    low_hi: cython.ulonglong,
+    low_lo: cython.ulonglong,
+    low_port: cython.uint,
+    high_hi: cython.ulonglong,
+    high_lo: cython.ulonglong,
+    high_port: cython.uint,
+    scope: cython.uint,
+    v6: cython.uint,
+) -> bytes:
+    """What a 4-tuple, its lower end first, is known by: as few bytes as tell it from every other."""
+    if not cython.compiled:
+        if v6:
+            key = _KEY6(low_hi, low_lo, low_port, high_hi, high_lo, high_port)
+        else:
+            key = _KEY4(low_lo & _M32, low_port, high_lo & _M32, high_port)
+        return key + _KEY_SCOPE(scope) if scope else key
+    raw = cython.declare(cython.uchar[40])
+    size: cython.Py_ssize_t = 0
+    size = _put_end(raw, _put_end(raw, 0, low_hi, low_lo, low_port, v6), high_hi, high_lo, high_port, v6)
+    if scope:
+        size = _put_bytes(raw, size, scope, 4)
+    return raw[:size]
+
+
+@cython.cfunc
 @cython.inline
 @cython.exceptval(check=False)
-def _word(log: bytearray, at: cython.Py_ssize_t) -> cython.ulonglong:
+def _put_end(
+    raw: cython.p_uchar,
+    at: cython.Py_ssize_t,
+    high: cython.ulonglong,
+    low: cython.ulonglong,
+    port: cython.uint,
+    v6: cython.uint,
+) -> cython.Py_ssize_t:
+    """Write an end from `at` on; what comes after it."""
+    if v6:
+        at = _put_bytes(raw, at, high, 8)
+    at = _put_bytes(raw, at, low, 8 if v6 else 4)
+    return _put_bytes(raw, at, port, 2)
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _put_bytes(
+    raw: cython.p_uchar, at: cython.Py_ssize_t, value: cython.ulonglong, size: cython.Py_ssize_t
+) -> cython.Py_ssize_t:
+    """Write the lowest `size` bytes of a number from `at` on, the least significant first; what comes after them."""
+    byte: cython.Py_ssize_t
+    for byte in range(size):
+        raw[at + byte] = (value >> (byte << 3)) & 0xFF
+    return at + size
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _word(log: bytes, at: cython.Py_ssize_t) -> cython.ulonglong:
     """Word `at` of a log."""
     place: cython.Py_ssize_t = at << 3
     byte: cython.Py_ssize_t
     value: cython.ulonglong = 0
     part: cython.ulonglong
+    p: cython.p_uchar = log
     for byte in range(8):
-        part = log[place + byte]
+        part = p[place + byte]
         value |= part << (byte << 3)
     return value
 
 
 @cython.cfunc
-@cython.inline
-@cython.exceptval(check=False)
-def _put(log: bytearray, at: cython.Py_ssize_t, value: cython.ulonglong) -> cython.void:
-    """Set word `at` of a log."""
-    place: cython.Py_ssize_t = at << 3
-    byte: cython.Py_ssize_t
-    for byte in range(8):
-        log[place + byte] = (value >> (byte << 3)) & 0xFF
+def _changed(log: bytes, at: cython.Py_ssize_t, value: cython.ulonglong) -> bytes:
+    """A log with another word `at`."""
+    return log[: at << 3] + value.to_bytes(8, "little") + log[(at + 1) << 3 :]
 
 
 @cython.cfunc
-def _append_words(log: bytearray, first: cython.ulonglong, second: cython.ulonglong) -> cython.void:
-    at: cython.Py_ssize_t = len(log) >> 3
-    log += _TWO_WORDS
-    _put(log, at, first)
-    _put(log, at + 1, second)
+def _longer(log: bytes, first: cython.ulonglong, second: cython.ulonglong) -> bytes:
+    """A log with two words more. Bytes, because most stay short: a list that can grow takes half as much again."""
+    if not cython.compiled:
+        return log + first.to_bytes(8, "little") + second.to_bytes(8, "little")
+    raw = cython.declare(cython.uchar[16])
+    byte: cython.int
+    for byte in range(8):
+        raw[byte] = (first >> (byte << 3)) & 0xFF
+        raw[byte + 8] = (second >> (byte << 3)) & 0xFF
+    return log + raw[:16]
 
 
 @cython.final
@@ -341,8 +399,76 @@ class Segment:
 @cython.final
 @cython.no_gc  # it refers to nothing that refers back
 @cython.cclass
+class EndExtras:
+    """What few ends need: what came again or never, FINs and RSTs, doubts.
+
+    Ends that need nothing of it share one of zeros.
+    """
+
+    doubt_since: cython.longlong
+    doubt_until: cython.longlong
+    interval: cython.longlong
+    before_interval: cython.longlong
+    syn_copy_ns: cython.longlong  # the last one taken for a copy made by the capture
+    fin_ns: cython.longlong
+    fin_acked_ns: cython.longlong
+    reset_ns: cython.longlong
+    holes: list
+    gap_ns: cython.longlong
+    stuck_ns: cython.longlong
+    probe_ns: cython.longlong
+    retransmissions: cython.uint
+    duplicates: cython.uint
+    fins: cython.uint
+    rsts: cython.uint
+    rejected_rsts: cython.uint
+    syn_retransmissions: cython.uint
+    synack_retransmissions: cython.uint
+    missing: cython.uint
+    repeats: cython.uint
+    before_repeats: cython.uint
+    in_vain: cython.uint  # data sent again since the handshake's ACK, without any sign of the responder
+    alternative: cython.uint  # ISN of a conflicting SYN+ACK
+    tail: cython.uint  # where snd_nxt stood after octets that were not captured: the last of them may be a FIN
+    fin_end: cython.uint  # sequence number after its FIN
+    syn_payload: cython.uint  # fast-open data in its SYN
+    fin_tsval: cython.uint
+    fin_repeats: cython.uint  # how often it was sent again, whatever ACKs were captured in between
+    gap_start: cython.uint  # the last run that was acknowledged and not captured, which may still come
+    gap_end: cython.uint
+    stuck_seq: cython.uint  # data sent again while the peer acknowledged nothing beyond
+    stuck_size: cython.uint
+    z_fin: cython.uint
+    z_rst: cython.uint
+    z_gaps: cython.uint
+    z_repeats: cython.uint
+    z_windows: cython.uint
+    fin_id: cython.ushort
+    rst_id_gap: cython.ushort
+    stuck_repeats: cython.ushort
+    probes: cython.ushort  # keep-alives sent since the peer last spoke
+    has_alternative: cython.uchar
+    fin_covers: cython.uchar  # its FIN, when first captured, acknowledged the peer's
+    forged: cython.uchar  # went on after a RST in its name
+    replaced: cython.uchar  # CLOSED because a new connection began on its ports
+    unseen_fin: cython.uchar  # 1: its peer acknowledged a last byte that was not captured, which looks like its FIN
+    contradicted: cython.uchar  # has shown once that a captured ACK did not reach it or was ignored
+    doubt_state: cython.uchar
+    rst_ttl: cython.uchar
+    z_closed: cython.uchar  # it was CLOSED when its RST came
+
+
+_NO_END_EXTRAS = cython.declare(EndExtras, EndExtras())
+
+
+@cython.final
+@cython.no_gc  # it refers to nothing that refers back
+@cython.cclass
 class End:
-    """One endpoint of a flow: what it sent, and the state that proves or implies."""
+    """One endpoint of a flow: what it sent, and the state that proves or implies.
+
+    Fields lie in order of size, so that no room is lost between them.
+    """
 
     # what the short way through `feed` touches, side by side in two cache lines
     packets: cython.ulonglong
@@ -352,117 +478,86 @@ class End:
     ack_out: cython.uint  # highest acknowledgment it sent: its rcv_nxt as far as the peer knows
     last_seq: cython.uint
     last_ack: cython.uint
-    z_seen: cython.uchar
     last_tsval: cython.uint
     last_id: cython.ushort
     last_flags: cython.ushort
     # the last two data segments, to tell copies from retransmissions
+    data_ns: cython.longlong
+    data_ns2: cython.longlong
     data_seq: cython.uint
     data_seq2: cython.uint
     data_tsval: cython.uint
     data_tsval2: cython.uint
     data_id: cython.ushort
     data_id2: cython.ushort
-    data_ns: cython.longlong
-    data_ns2: cython.longlong
+    z_seen: cython.uchar
+    state: cython.uchar
+    basis: cython.uchar
+    side: cython.uchar  # 0 the flow's a, 1 its b
     largest_acked: cython.uint  # payload of the largest segment that the peer acknowledged
     pending_size: cython.uint  # the largest sent since that is not acknowledged yet
     z_last: cython.uint  # Zeek: the end of what was seen of it
     bad_checksums: cython.uint
+    extras: EndExtras  # to be written through `_extras_of` only
     # all else
-    retransmissions: cython.ulonglong
-    duplicates: cython.ulonglong
-    fins: cython.uint
-    rsts: cython.uint
-    rejected_rsts: cython.uint
+    since: cython.longlong
+    refresh: cython.longlong
+    before_refresh: cython.longlong  # the same of the state before, should the present one be withdrawn
+    syn_ns: cython.longlong  # its last SYN or SYN+ACK
+    syn_acked_ns: cython.longlong
     syns: cython.uint
     synacks: cython.uint
-    syn_retransmissions: cython.uint
-    synack_retransmissions: cython.uint
-    missing: cython.uint
+    isn: cython.uint
+    first_seq: cython.uint
+    newest_tsval: cython.uint  # of what it sent after the handshake
+    window: cython.uint
+    syn_tsval: cython.uint
+    pending_end: cython.uint
+    first_tsval: cython.uint
+    z_start: cython.uint  # where its relative sequence numbers begin
+    z_syn: cython.uint
+    w_base: cython.uint
     mss: cython.ushort
     syn_flags: cython.ushort
     options: cython.ushort
+    syn_id: cython.ushort
     wscale: cython.uchar
-    state: cython.uchar
-    basis: cython.uchar
-    side: cython.uchar  # 0 the flow's a, 1 its b
     has_isn: cython.uchar
     has_nxt: cython.uchar  # snd_nxt is known (sent by it, or acknowledged by the peer)
     has_sent: cython.uchar  # at least one segment of it whose seq counts
     has_ack: cython.uchar
-    has_alternative: cython.uchar
     syn_acked: cython.uchar
     fin_sent: cython.uchar
     fin_acked: cython.uchar
-    fin_covers: cython.uchar  # its FIN, when first captured, acknowledged the peer's
     has_tail: cython.uchar
     has_newest: cython.uchar
     reset: cython.uchar  # CLOSED because of a RST
-    forged: cython.uchar  # went on after a RST in its name
-    replaced: cython.uchar  # CLOSED because a new connection began on its ports
-    unseen_fin: cython.uchar  # 1: its peer acknowledged a last byte that was not captured, which looks like its FIN
-    contradicted: cython.uchar  # has shown once that a captured ACK did not reach it or was ignored
-    doubt_state: cython.uchar
-    doubt_since: cython.longlong
-    doubt_until: cython.longlong
-    since: cython.longlong
-    refresh: cython.longlong
-    interval: cython.longlong
-    repeats: cython.uint
-    before_refresh: cython.longlong  # the same of the state before, should the present one be withdrawn
-    before_interval: cython.longlong
-    before_repeats: cython.uint
-    in_vain: cython.uint  # data sent again since the handshake's ACK, without any sign of the responder
-    isn: cython.uint
-    alternative: cython.uint  # ISN of a conflicting SYN+ACK
-    first_seq: cython.uint
-    tail: cython.uint  # where snd_nxt stood after octets that were not captured: the last of them may be a FIN
-    newest_tsval: cython.uint  # of what it sent after the handshake
-    window: cython.uint
-    fin_end: cython.uint  # sequence number after its FIN
-    syn_payload: cython.uint  # fast-open data in its SYN
-    syn_ns: cython.longlong  # its last SYN or SYN+ACK
-    syn_copy_ns: cython.longlong  # the last one taken for a copy made by the capture
-    fin_ns: cython.longlong
-    syn_acked_ns: cython.longlong
-    fin_acked_ns: cython.longlong
-    reset_ns: cython.longlong
-    # the same of SYN and FIN
-    syn_id: cython.ushort
-    fin_id: cython.ushort
-    syn_tsval: cython.uint
-    fin_tsval: cython.uint
-    fin_repeats: cython.uint  # how often it was sent again, whatever ACKs were captured in between
-    holes: list
-    gap_start: cython.uint  # the last run that was acknowledged and not captured, which may still come
-    gap_end: cython.uint
-    gap_ns: cython.longlong
-    # why it is stuck, and what tells a RST that is not its own
     ttl: cython.uchar
     ttl_low: cython.uchar
-    rst_ttl: cython.uchar
-    rst_id_gap: cython.ushort
-    stuck_repeats: cython.ushort
-    probes: cython.ushort  # keep-alives sent since the peer last spoke
-    stuck_seq: cython.uint  # data sent again while the peer acknowledged nothing beyond
-    stuck_size: cython.uint
-    pending_end: cython.uint
-    first_tsval: cython.uint
-    stuck_ns: cython.longlong
-    probe_ns: cython.longlong
-    # compatibility: Zeek and Wireshark
     zeek: cython.uchar
-    z_closed: cython.uchar  # it was CLOSED when its RST came
-    z_start: cython.uint  # where its relative sequence numbers begin
-    z_syn: cython.uint
-    z_fin: cython.uint
-    z_rst: cython.uint
-    z_gaps: cython.uint
-    z_repeats: cython.uint
-    z_windows: cython.uint
     w_has_base: cython.uchar
-    w_base: cython.uint
+
+    def __init__(self) -> None:
+        self.extras = _NO_END_EXTRAS
+
+
+@cython.final
+@cython.cclass
+class FlowExtras:
+    """What few flows need; those that need nothing share one of zeros."""
+
+    half_start: cython.longlong
+    half_end: cython.longlong
+    half_bytes: cython.ulonglong
+    icmp_sender: object
+    late: object  # its last packet before a new connection began on its ports, and those since; None: none since
+    foreign: object  # the same of the connection before
+    icmp: cython.ushort
+    w_quoted: cython.uchar  # an ICMP error had opened its stream before its first segment
+    w_quotes: cython.uchar  # what quoted segments add to the completeness
+
+
+_NO_FLOW_EXTRAS = cython.declare(FlowExtras, FlowExtras())
 
 
 @cython.final
@@ -480,23 +575,16 @@ class Flow:
     scope: cython.uint
     a_hi: cython.ulonglong
     b_hi: cython.ulonglong
-    v6: cython.uint
+    v6: cython.uchar
     quick: cython.uchar  # both ends plainly ESTABLISHED: the short way through `feed` is enough
     completeness: cython.uchar
+    listed: cython.uchar  # 0 in no list (not live), 1 embryonic, 2 finished, 3 lasting
+    bits: cython.uint
     last_ns: cython.longlong
     last_packet: cython.ulonglong
-    bits: cython.uint
+    extras: FlowExtras  # to be written through `_flow_extras_of` only
     # all else
     number: cython.ulonglong
-    originator: cython.uchar  # side: 0 a, 1 b
-    direction_basis: cython.uchar
-    w_done: cython.uchar  # Wireshark has opened another stream on the 4-tuple
-    w_quoted: cython.uchar  # an ICMP error had opened its stream before its first segment
-    w_quotes: cython.uchar  # what quoted segments add to the completeness
-    synack_cause: cython.uchar
-    closed_by: cython.uchar  # 0 nobody, 1 a, 2 b, 3 both
-    reset_by: cython.uchar
-    listed: cython.uchar  # 0 in no list (not live), 1 embryonic, 2 finished, 3 lasting
     first_ns: cython.longlong
     opened_packet: cython.ulonglong  # at which Wireshark opens its stream: the first, or an ICMP error before
     first_packet: cython.ulonglong
@@ -504,30 +592,48 @@ class Flow:
     last_synack_ns: cython.longlong
     rtt_responder: cython.longlong
     rtt_originator: cython.longlong
-    half_start: cython.longlong
-    half_end: cython.longlong
-    half_bytes: cython.ulonglong
-    icmp: cython.ushort
-    icmp_sender: object
-    late: object  # its last packet before a new connection began on its ports, and those since; None: none since
-    foreign: object  # the same of the connection before
     history: bytes
-    log: bytearray  # pairs of words of 8 bytes: time, packed transition
+    log: bytes  # pairs of words of 8 bytes: time, packed transition
     key: bytes
     previous: Flow
     older: Flow
     newer: Flow
+    originator: cython.uchar  # side: 0 a, 1 b
+    direction_basis: cython.uchar
+    w_done: cython.uchar  # Wireshark has opened another stream on the 4-tuple
+    synack_cause: cython.uchar
+    closed_by: cython.uchar  # 0 nobody, 1 a, 2 b, 3 both
+    reset_by: cython.uchar
+
+    def __init__(self) -> None:
+        self.extras = _NO_FLOW_EXTRAS
+
+
+@cython.cfunc
+def _extras_of(end: End) -> EndExtras:
+    """The end's own."""
+    if end.extras is _NO_END_EXTRAS:
+        end.extras = EndExtras()
+    return end.extras
+
+
+@cython.cfunc
+def _flow_extras_of(flow: Flow) -> FlowExtras:
+    """The flow's own."""
+    if flow.extras is _NO_FLOW_EXTRAS:
+        flow.extras = FlowExtras()
+    return flow.extras
 
 
 def _defaults(kind: type) -> None:
     """Uncompiled, give every field the zero that compiled fields are born with."""
-    objects = {"list", "object", "bytes", "bytearray", "End", "Flow"}
+    objects = {"list", "object", "bytes", "End", "Flow", "EndExtras", "FlowExtras"}
     for name, annotation in kind.__annotations__.items():
         setattr(kind, name, None if annotation in objects else 0)
 
 
 if not cython.compiled:
-    for _kind in (Segment, End, Flow):
+    for _kind in (Segment, EndExtras, End, FlowExtras, Flow):
         _defaults(_kind)
 
 
@@ -1041,8 +1147,8 @@ class Tracker:
                 flow.previous.key = flow.key
                 if _key(flow.previous) != flow.key or flow.previous.previous is not None:
                     raise ValueError("a connection before another on other ports")
-                if flow.foreign is not None and flow.previous.late is not None:
-                    flow.foreign = flow.previous.late  # one list, which grows for both
+                if flow.extras.foreign is not None and flow.previous.extras.late is not None:
+                    _flow_extras_of(flow).foreign = flow.previous.extras.late  # one list, which grows for both
             self._live[flow.key] = flow
         if len(self._live) != len(flows):
             raise ValueError("two flows of one 4-tuple")
@@ -1070,7 +1176,7 @@ class Tracker:
 
     @staticmethod
     def fields(thing: Any = None) -> tuple[Any, ...]:
-        """The fields of a `Flow` or an `End`, in order of their names; without one, those of a new flow."""
+        """The fields of a flow, an end, or its extras, in order of their names; without one, those of a new flow."""
         thing = Flow() if thing is None else thing
         if not cython.compiled:
             values = (getattr(thing, name) for name in sorted(type(thing).__annotations__))
@@ -1080,14 +1186,29 @@ class Tracker:
         return next(each for each in (*shown, *rest) if each is not None)
 
     @staticmethod
+    def new_end() -> Any:
+        """An `End` that nothing has happened to."""
+        return End()
+
+    @staticmethod
     def end_of(fields: Sequence[Any]) -> Any:
         """An `End` with these `fields`. Raises ValueError, TypeError or OverflowError where they are none."""
         return _with_fields(End, fields)
 
     @staticmethod
+    def end_extras_of(fields: Sequence[Any]) -> Any:
+        """The same for an `EndExtras`; one without anything in it is that which all such ends share."""
+        return _with_fields(EndExtras, fields) if any(fields) else _NO_END_EXTRAS
+
+    @staticmethod
     def flow_of(fields: Sequence[Any]) -> Any:
         """The same for a `Flow`."""
         return _with_fields(Flow, fields)
+
+    @staticmethod
+    def flow_extras_of(fields: Sequence[Any]) -> Any:
+        """The same for a `FlowExtras`."""
+        return _with_fields(FlowExtras, fields) if any(fields) else _NO_FLOW_EXTRAS
 
     # --- finding the flow ---------------------------------------------------------------------------------------
 
@@ -1134,10 +1255,10 @@ class Tracker:
             self._cache[slot] = second
             return second
         swap: cython.bint = sh > dh or (sh == dh and (sl > dl or (sl == dl and sp > dp)))
-        if v6:
-            key = _KEY6(dh, dl, dp, sh, sl, sp, sc) if swap else _KEY6(sh, sl, sp, dh, dl, dp, sc)
+        if swap:
+            key = _packed_key(dh, dl, dp, sh, sl, sp, sc, v6)
         else:
-            key = _KEY4(dl & _M32, dp, sl & _M32, sp, sc) if swap else _KEY4(sl & _M32, sp, dl & _M32, dp, sc)
+            key = _packed_key(sh, sl, sp, dh, dl, dp, sc, v6)
         found: object = self._live.get(key)
         flow: Flow
         if found is None:
@@ -1170,8 +1291,9 @@ class Tracker:
         """The flow's first captured segment: its number, and who is taken for the originator."""
         self.flows_seen += 1
         if self._reserved and flow.key in self._reserved:
-            flow.number, flow.w_quotes, flow.opened_packet = self._reserved.pop(flow.key)
-            flow.w_quoted = 1
+            flow.number, quotes, flow.opened_packet = self._reserved.pop(flow.key)
+            _flow_extras_of(flow).w_quotes = quotes
+            _flow_extras_of(flow).w_quoted = 1
         else:
             flow.number = self._streams
             self._streams += 1
@@ -1183,7 +1305,7 @@ class Tracker:
         flow.rtt_originator = -1
         if flow.v6:
             flow.bits |= _B_IPV6
-        flow.log = bytearray()
+        flow.log = b""
         if (g.flags & _SYN) and not (g.flags & _RST):
             if g.flags & _ACK:
                 flow.direction_basis = 1
@@ -1247,7 +1369,7 @@ class Tracker:
         if sender.state != _CLOSED or sender.basis == _UNKNOWN:
             if sender.state != _CLOSED and sender.state != _LISTEN and sender.state != _TIME_WAIT:
                 flow.bits |= _B_REPLACED
-            sender.replaced = 1
+            _extras_of(sender).replaced = 1
             self._set(flow, sender, _CLOSED, _INFERRED, _RE_REPLACED, g)
         if flow.previous is not None:
             self._leaving.append(flow.previous)
@@ -1322,9 +1444,9 @@ class Tracker:
         g.late = self._is_late(sender, g)
         copy: cython.bint = self._is_bare_copy(sender, g)
         if g.flags & _RST:
-            sender.rsts += 1
+            _extras_of(sender).rsts = sender.extras.rsts + 1
             if copy:
-                sender.duplicates += 1
+                _extras_of(sender).duplicates = sender.extras.duplicates + 1
                 return
             if g.flags & _SYN:
                 self.odd_flags += 1
@@ -1332,7 +1454,7 @@ class Tracker:
             self._on_rst(flow, sender, receiver, g)
             return
         if g.flags & _FIN:
-            sender.fins += 1
+            _extras_of(sender).fins = sender.extras.fins + 1
         if g.flags & _SYN:
             if g.flags & _ACK:
                 sender.synacks += 1
@@ -1352,7 +1474,7 @@ class Tracker:
             self.odd_flags += 1
             return
         if copy and g.payload == 0 and not (g.flags & _FIN):
-            sender.duplicates += 1
+            _extras_of(sender).duplicates = sender.extras.duplicates + 1
             return
         if self._is_stale(flow, sender, receiver, g):
             flow.bits |= _B_CHALLENGED
@@ -1361,7 +1483,7 @@ class Tracker:
         if sender.reset and sender.state == _LISTEN:
             self._unreset(flow, sender)
         if sender.state == _CLOSED and (
-            sender.replaced or (sender.reset and g.ts - sender.reset_ns > self._round_trip(flow))
+            sender.extras.replaced or (sender.reset and g.ts - sender.extras.reset_ns > self._round_trip(flow))
         ):
             self._revive(flow, sender, g)
             self._follow_ack(sender, receiver)
@@ -1370,8 +1492,8 @@ class Tracker:
         self._on_ack(flow, sender, receiver, g)
         if g.flags & _FIN:
             self._on_fin(flow, sender, receiver, g, copy)
-        if flow.half_start and not flow.half_end and sender.fin_sent == 0 and not copy:
-            flow.half_bytes += g.payload
+        if flow.extras.half_start and not flow.extras.half_end and sender.fin_sent == 0 and not copy:
+            _flow_extras_of(flow).half_bytes = flow.extras.half_bytes + g.payload
 
     @cython.cfunc
     def _is_bare_copy(self, sender: End, g: Segment) -> cython.bint:
@@ -1429,15 +1551,15 @@ class Tracker:
         ahead: cython.uint
         if g.late or ((g.seq + g.payload + (g.flags & _FIN)) & _M32) != sender.snd_nxt:
             return False
-        if sender.unseen_fin or receiver.unseen_fin:
+        if sender.extras.unseen_fin or receiver.extras.unseen_fin:
             return False
-        if sender.has_tail and sender.tail == sender.snd_nxt:
+        if sender.has_tail and sender.extras.tail == sender.snd_nxt:
             return False
         if not receiver.has_nxt:
             return False
         ahead = (g.ack - receiver.snd_nxt) & _M32
         if ahead == 0:
-            return not receiver.has_tail or receiver.tail != receiver.snd_nxt
+            return not receiver.has_tail or receiver.extras.tail != receiver.snd_nxt
         return ahead >= _HALF
 
     @cython.cfunc
@@ -1445,7 +1567,7 @@ class Tracker:
         """An ACK that does not cover the SYN it answers: of an older connection (RFC 5961 section 4, challenge ACK)."""
         if not receiver.has_isn or receiver.syn_acked or g.payload:
             return False
-        if receiver.has_alternative and g.ack == ((receiver.alternative + 1) & _M32):
+        if receiver.extras.has_alternative and g.ack == ((receiver.extras.alternative + 1) & _M32):
             return False
         if seq_lt(receiver.isn, g.ack) and seq_le(g.ack, receiver.snd_nxt):
             return False
@@ -1480,7 +1602,7 @@ class Tracker:
             sender.first_tsval = g.tsval if g.mark & _MARK_TIMESTAMP else 0
             if g.payload:
                 flow.bits |= _B_FAST_OPEN
-                sender.syn_payload = g.payload
+                _extras_of(sender).syn_payload = g.payload
             if receiver.syns and receiver.state == _SYN_SENT:
                 flow.bits |= _B_SIMULTANEOUS_OPEN
             elif flow.direction_basis != 0:
@@ -1491,11 +1613,11 @@ class Tracker:
             self._event(flow, sender, receiver, _EV_SYN, g)
             return
         if _is_copy(g, sender.syn_id, sender.syn_tsval, sender.syn_ns, False):
-            sender.duplicates += 1
-            sender.syn_copy_ns = g.ts
+            _extras_of(sender).duplicates = sender.extras.duplicates + 1
+            _extras_of(sender).syn_copy_ns = g.ts
             return
-        sender.syn_retransmissions += 1
-        sender.retransmissions += 1
+        _extras_of(sender).syn_retransmissions = sender.extras.syn_retransmissions + 1
+        _extras_of(sender).retransmissions = sender.extras.retransmissions + 1
         sender.syn_id = g.ip_id
         sender.syn_tsval = g.tsval
         if sender.options & _OPT_FAST_OPEN and not (g.options & _OPT_FAST_OPEN) and g.payload == 0:
@@ -1526,10 +1648,10 @@ class Tracker:
         if not fits:
             return
         if sender.has_isn and sender.isn != g.seq:
-            sender.has_alternative = 1
-            sender.alternative = g.seq
-            sender.synack_retransmissions += 1
-            sender.retransmissions += 1
+            _extras_of(sender).has_alternative = 1
+            _extras_of(sender).alternative = g.seq
+            _extras_of(sender).synack_retransmissions = sender.extras.synack_retransmissions + 1
+            _extras_of(sender).retransmissions = sender.extras.retransmissions + 1
             flow.synack_cause |= _C_CONFLICTING
             return
         flow.last_synack_ns = g.ts
@@ -1550,7 +1672,7 @@ class Tracker:
                 if flow.originator == sender.side:
                     flow.originator = receiver.side
                     flow.bits ^= _B_FLIPPED
-        elif receiver.syns and receiver.syn_retransmissions == 0 and g.ts >= receiver.syn_ns:
+        elif receiver.syns and receiver.extras.syn_retransmissions == 0 and g.ts >= receiver.syn_ns:
             if not (flow.bits & _B_SIMULTANEOUS_OPEN):
                 flow.rtt_responder = g.ts - receiver.syn_ns
         if not sender.has_isn:
@@ -1569,7 +1691,8 @@ class Tracker:
             receiver.syn_acked = 1
             receiver.syn_acked_ns = g.ts
         if g.ack == ((receiver.isn + 1) & _M32):
-            receiver.syn_payload = 0  # fast-open data that the responder did not take
+            if receiver.extras.syn_payload:
+                _extras_of(receiver).syn_payload = 0  # fast-open data that the responder did not take
         if flow.previous is not None:
             self._replace_old_end(flow, sender, g)
         if crossing:
@@ -1595,22 +1718,22 @@ class Tracker:
         self, flow: Flow, sender: End, receiver: End, g: Segment, previous_ns: cython.longlong
     ) -> cython.void:
         """A SYN+ACK seen before: a copy, elicited, or by the timer — before the ACK, after it, or deferred."""
-        syn_between: cython.bint = receiver.syn_retransmissions != 0 and receiver.syn_ns > previous_ns
+        syn_between: cython.bint = receiver.extras.syn_retransmissions != 0 and receiver.syn_ns > previous_ns
         if _is_copy(g, sender.syn_id, sender.syn_tsval, previous_ns, syn_between):
-            sender.duplicates += 1
+            _extras_of(sender).duplicates = sender.extras.duplicates + 1
             flow.last_synack_ns = previous_ns
             return
         round_trip: cython.longlong = self._round_trip(flow)
-        if receiver.syn_copy_ns > previous_ns and g.ts - receiver.syn_copy_ns <= round_trip:
+        if receiver.extras.syn_copy_ns > previous_ns and g.ts - receiver.extras.syn_copy_ns <= round_trip:
             # Answered for itself: that SYN was no copy, its sender only numbers all its packets alike.
-            receiver.duplicates -= 1
-            receiver.syn_retransmissions += 1
-            receiver.retransmissions += 1
-            receiver.syn_ns = receiver.syn_copy_ns
-            receiver.syn_copy_ns = 0
+            _extras_of(receiver).duplicates = receiver.extras.duplicates - 1
+            _extras_of(receiver).syn_retransmissions = receiver.extras.syn_retransmissions + 1
+            _extras_of(receiver).retransmissions = receiver.extras.retransmissions + 1
+            receiver.syn_ns = receiver.extras.syn_copy_ns
+            _extras_of(receiver).syn_copy_ns = 0
             syn_between = True
-        sender.synack_retransmissions += 1
-        sender.retransmissions += 1
+        _extras_of(sender).synack_retransmissions = sender.extras.synack_retransmissions + 1
+        _extras_of(sender).retransmissions = sender.extras.retransmissions + 1
         sender.syn_id = g.ip_id
         sender.syn_tsval = g.tsval
         sender.syn_ns = g.ts
@@ -1643,7 +1766,7 @@ class Tracker:
         if sender.state == _SYN_RECEIVED:
             self._refresh(flow, sender, _RE_SYNACK_AGAIN if deferred else _RE_ACK_CONTRADICTED, g, g.ts - previous_ns)
             sender.syn_acked = 0
-            sender.contradicted = not deferred  # the ACK of the one late SYN+ACK is accepted
+            _extras_of(sender).contradicted = not deferred  # the ACK of the one late SYN+ACK is accepted
             flow.bits |= _B_CONTRADICTED
 
     @cython.cfunc
@@ -1659,8 +1782,8 @@ class Tracker:
                 sender.has_nxt = 1
                 sender.snd_nxt = g.seq
                 sender.has_tail = 1
-                sender.tail = g.seq
-        if sender.unseen_fin and g.seq != end and seq_le(receiver.ack_out, end):
+                _extras_of(sender).tail = g.seq
+        if sender.extras.unseen_fin and g.seq != end and seq_le(receiver.ack_out, end):
             self._unpresume_fin(flow, receiver, sender)
         if g.seq == sender.snd_nxt:
             sender.snd_nxt = end
@@ -1674,45 +1797,50 @@ class Tracker:
                 sender.snd_nxt = end
                 if g.payload == 0 and not fin:
                     sender.has_tail = 1
-                    sender.tail = end
+                    _extras_of(sender).tail = end
                 self._note_data(sender, g)
                 if g.payload > sender.largest_acked:
                     _note_size(sender, receiver, end, g.payload)
             return False
-        if sender.gap_ns and g.ts - sender.gap_ns <= _REORDER_NS and end != g.seq and seq_le(sender.gap_start, g.seq):
-            if seq_le(end, sender.gap_end):
+        if (
+            sender.extras.gap_ns
+            and g.ts - sender.extras.gap_ns <= _REORDER_NS
+            and end != g.seq
+            and seq_le(sender.extras.gap_start, g.seq)
+        ):
+            if seq_le(end, sender.extras.gap_end):
                 # It was not missing, only captured after its ACK.
-                if end == sender.gap_end:
-                    sender.gap_ns = 0
-                    sender.missing -= 1
-                if sender.has_tail and end == sender.tail:
+                if end == sender.extras.gap_end:
+                    _extras_of(sender).gap_ns = 0
+                    _extras_of(sender).missing = sender.extras.missing - 1
+                if sender.has_tail and end == sender.extras.tail:
                     sender.has_tail = 0
                     if fin:
                         g.late = 1  # its ACK came before it
-                sender.gap_start = end
+                _extras_of(sender).gap_start = end
                 self._note_data(sender, g)
                 return False
         if not fin and g.payload <= 1 and ((g.seq + 1) & _M32) == sender.snd_nxt:
             # Keep-alive (RFC 9293 section 3.8.4) or zero-window probe.
-            if g.payload and end == sender.tail:
+            if g.payload and end == sender.extras.tail:
                 sender.has_tail = 0
-            if receiver.last_ns > sender.probe_ns:
-                sender.probes = 0
-            if sender.probes < 0xFFFF:
-                sender.probes += 1
-            sender.probe_ns = g.ts
+            if receiver.last_ns > sender.extras.probe_ns:
+                _extras_of(sender).probes = 0
+            if sender.extras.probes < 0xFFFF:
+                _extras_of(sender).probes = sender.extras.probes + 1
+            _extras_of(sender).probe_ns = g.ts
             return False
         if g.payload == 0 and not fin:
             return False
-        if sender.has_tail and end == sender.tail:
+        if sender.has_tail and end == sender.extras.tail:
             sender.has_tail = 0
             if fin:
                 g.late = 1  # it had been sent before, or this is it
         if self._is_data_copy(sender, g, end):
-            sender.duplicates += 1
+            _extras_of(sender).duplicates = sender.extras.duplicates + 1
             return True
         if not self._fill_hole(sender, g.seq, end):
-            sender.retransmissions += 1
+            _extras_of(sender).retransmissions = sender.extras.retransmissions + 1
             if g.payload:
                 self._data_in_vain(flow, sender, receiver)
                 self._data_stuck(sender, receiver, g)
@@ -1732,8 +1860,8 @@ class Tracker:
             return
         if flow.originator != sender.side or not receiver.synacks:
             return
-        sender.in_vain += 1
-        if sender.in_vain >= _IN_VAIN and receiver.contradicted:
+        _extras_of(sender).in_vain = sender.extras.in_vain + 1
+        if sender.extras.in_vain >= _IN_VAIN and receiver.extras.contradicted:
             self._withdraw(flow, receiver)
 
     @cython.cfunc
@@ -1741,22 +1869,22 @@ class Tracker:
         """The oldest data that the peer has not acknowledged, sent again: how often, how large, since when."""
         if receiver.has_ack and g.seq != receiver.ack_out:
             return
-        if sender.stuck_repeats and g.seq == sender.stuck_seq:
-            if sender.stuck_repeats < 0xFFFF:
-                sender.stuck_repeats += 1
+        if sender.extras.stuck_repeats and g.seq == sender.extras.stuck_seq:
+            if sender.extras.stuck_repeats < 0xFFFF:
+                _extras_of(sender).stuck_repeats = sender.extras.stuck_repeats + 1
             return
-        sender.stuck_repeats = 1
-        sender.stuck_seq = g.seq
-        sender.stuck_size = g.payload
-        sender.stuck_ns = g.ts
+        _extras_of(sender).stuck_repeats = 1
+        _extras_of(sender).stuck_seq = g.seq
+        _extras_of(sender).stuck_size = g.payload
+        _extras_of(sender).stuck_ns = g.ts
 
     @cython.cfunc
     def _is_data_copy(self, sender: End, g: Segment, end: cython.uint) -> cython.bint:
         if g.flags & _FIN:
             return (
                 sender.fin_sent != 0
-                and end == sender.fin_end
-                and _is_copy(g, sender.fin_id, sender.fin_tsval, sender.fin_ns, False)
+                and end == sender.extras.fin_end
+                and _is_copy(g, sender.extras.fin_id, sender.extras.fin_tsval, sender.extras.fin_ns, False)
             )
         if sender.data_ns and g.seq == sender.data_seq:
             return _is_copy(g, sender.data_id, sender.data_tsval, sender.data_ns, False)
@@ -1789,18 +1917,18 @@ class Tracker:
 
     @cython.cfunc
     def _add_hole(self, flow: Flow, sender: End, start: cython.uint, end: cython.uint) -> cython.void:
-        if sender.holes is None:
-            sender.holes = []
-        if len(sender.holes) >= 2 * MAX_HOLES:
-            del sender.holes[:2]
-            sender.missing += 1
-        sender.holes.append(start)
-        sender.holes.append(end)
+        if sender.extras.holes is None:
+            _extras_of(sender).holes = []
+        if len(sender.extras.holes) >= 2 * MAX_HOLES:
+            del sender.extras.holes[:2]
+            _extras_of(sender).missing = sender.extras.missing + 1
+        sender.extras.holes.append(start)
+        sender.extras.holes.append(end)
 
     @cython.cfunc
     def _fill_hole(self, sender: End, start: cython.uint, end: cython.uint) -> cython.bint:
         """Whether [start, end) carries bytes not captured before; they are then no longer missing."""
-        holes: list = sender.holes
+        holes: list = sender.extras.holes
         if not holes:
             return seq_lt(sender.snd_nxt, end)
         kept: list = []
@@ -1822,13 +1950,13 @@ class Tracker:
             if seq_lt(end, high):
                 kept.append(end)
                 kept.append(high)
-        sender.holes = kept
+        _extras_of(sender).holes = kept
         return filled
 
     @cython.cfunc
     def _pass_holes(self, flow: Flow, receiver: End, ack: cython.uint) -> cython.void:
         """Holes that the peer acknowledges were sent and received: the capture missed them."""
-        holes: list = receiver.holes
+        holes: list = receiver.extras.holes
         if not holes:
             return
         kept: list = []
@@ -1837,12 +1965,12 @@ class Tracker:
         for at in range(0, len(holes), 2):
             high = holes[at + 1]
             if seq_le(high, ack):
-                receiver.missing += 1
+                _extras_of(receiver).missing = receiver.extras.missing + 1
                 self._zeek_gap(flow, receiver)
             else:
                 kept.append(holes[at])
                 kept.append(high)
-        receiver.holes = kept
+        _extras_of(receiver).holes = kept
 
     @cython.cfunc
     def _acknowledge(self, sender: End, g: Segment) -> cython.void:
@@ -1859,11 +1987,11 @@ class Tracker:
             receiver.snd_nxt = g.ack
             receiver.first_seq = g.ack
             receiver.has_tail = 1
-            receiver.tail = g.ack
-        elif receiver.has_alternative and g.ack == ((receiver.alternative + 1) & _M32):
+            _extras_of(receiver).tail = g.ack
+        elif receiver.extras.has_alternative and g.ack == ((receiver.extras.alternative + 1) & _M32):
             # The conflicting SYN+ACK is the one that counts for the other end.
-            receiver.has_alternative = 0
-            receiver.isn = receiver.alternative
+            _extras_of(receiver).has_alternative = 0
+            receiver.isn = receiver.extras.alternative
             receiver.snd_nxt = g.ack
         else:
             ahead = (g.ack - receiver.snd_nxt) & _M32
@@ -1871,32 +1999,32 @@ class Tracker:
                 if ahead >= _FAR or receiver.fin_sent:
                     return
                 if receiver.has_sent:
-                    receiver.missing += 1
-                    receiver.gap_start = receiver.snd_nxt
-                    receiver.gap_end = g.ack
-                    receiver.gap_ns = g.ts
+                    _extras_of(receiver).missing = receiver.extras.missing + 1
+                    _extras_of(receiver).gap_start = receiver.snd_nxt
+                    _extras_of(receiver).gap_end = g.ack
+                    _extras_of(receiver).gap_ns = g.ts
                     self._zeek_gap(flow, receiver)
                 receiver.snd_nxt = g.ack
                 receiver.has_tail = 1
-                receiver.tail = g.ack
+                _extras_of(receiver).tail = g.ack
                 self._on_unseen(flow, sender, receiver, g, ahead)
         self._acknowledge(sender, g)
         self._pass_holes(flow, receiver, g.ack)
         self._on_handshake_ack(flow, sender, receiver, g)
-        if receiver.fin_sent and seq_le(receiver.fin_end, g.ack):
-            receiver.fin_acked_ns = g.ts
-        if receiver.fin_sent and not receiver.fin_acked and seq_le(receiver.fin_end, g.ack):
+        if receiver.fin_sent and seq_le(receiver.extras.fin_end, g.ack):
+            _extras_of(receiver).fin_acked_ns = g.ts
+        if receiver.fin_sent and not receiver.fin_acked and seq_le(receiver.extras.fin_end, g.ack):
             receiver.fin_acked = 1
             if sender.fin_sent and not sender.fin_acked and (sender.state == _FIN_WAIT_1 or sender.state == _CLOSING):
                 if sender.basis != _OBSERVED:
                     g.sure = 0  # it may have been LAST_ACK
                 self._event(flow, sender, receiver, _EV_ACK_OF_CROSSED_FIN, g)
             else:
-                if sender.fin_sent and not receiver.fin_covers:
+                if sender.fin_sent and not receiver.extras.fin_covers:
                     g.sure = 0  # the FIN may have come before the ACK of its own
                 self._event(flow, sender, receiver, _EV_ACK_OF_FIN, g)
-            if not sender.fin_sent and not (g.flags & _FIN) and not flow.half_start:
-                flow.half_start = g.ts
+            if not sender.fin_sent and not (g.flags & _FIN) and not flow.extras.half_start:
+                _flow_extras_of(flow).half_start = g.ts
 
     @cython.cfunc
     def _on_handshake_ack(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.void:
@@ -1913,7 +2041,7 @@ class Tracker:
                 receiver.syn_acked_ns = g.ts
                 if sender.syn_acked:
                     flow.bits |= _B_COMPLETE
-                if not responder and receiver.synack_retransmissions == 0 and g.ts >= flow.first_synack_ns:
+                if not responder and receiver.extras.synack_retransmissions == 0 and g.ts >= flow.first_synack_ns:
                     if flow.rtt_originator < 0 and not (flow.bits & _B_SIMULTANEOUS_OPEN):
                         flow.rtt_originator = g.ts - flow.first_synack_ns
                 if (flow.bits & _B_SIMULTANEOUS_OPEN or not sender.syns) and not g.payload and not (g.flags & _FIN):
@@ -1937,20 +2065,20 @@ class Tracker:
     @cython.cfunc
     def _on_unseen(self, flow: Flow, sender: End, receiver: End, g: Segment, ahead: cython.uint) -> cython.void:
         """What the ACK of `ahead` bytes that were not captured tells: one, and none after it, is the peer's FIN."""
-        if receiver.unseen_fin:
+        if receiver.extras.unseen_fin:
             self._unpresume_fin(flow, sender, receiver)
         elif ahead == 1 and g.payload == 0:
             if sender.state == _FIN_WAIT_1:
                 self._event(flow, receiver, sender, _EV_UNSEEN_ACK_OF_FIN, g)
             elif sender.state != _ESTABLISHED and sender.state != _FIN_WAIT_2:
                 return
-            receiver.unseen_fin = 1
+            _extras_of(receiver).unseen_fin = 1
             self._event(flow, receiver, sender, _EV_UNSEEN_FIN, g)
 
     @cython.cfunc
     def _unpresume_fin(self, flow: Flow, sender: End, receiver: End) -> cython.void:
         """Bytes of `receiver` after what was taken for its FIN, or in its place: it was none."""
-        receiver.unseen_fin = 0
+        _extras_of(receiver).unseen_fin = 0
         self._withdraw(flow, receiver)
         self._withdraw(flow, sender)
         self._follow_ack(receiver, sender)
@@ -1968,7 +2096,7 @@ class Tracker:
         receiver: End = flow.a if flow.a.packets == 0 else flow.b
         if receiver.packets or (sender.state != _FIN_WAIT_1 and sender.state != _LAST_ACK):
             return
-        wait: cython.longlong = 2 * sender.interval if sender.repeats else _FIN_AGAIN_NS
+        wait: cython.longlong = 2 * sender.extras.interval if sender.extras.repeats else _FIN_AGAIN_NS
         if self.last_ns - sender.refresh <= wait:
             return
         g: Segment = self._segment
@@ -1985,55 +2113,55 @@ class Tracker:
         """
         beyond: cython.uint = 0
         if receiver.has_isn:
-            beyond = (g.ack - (receiver.isn + 1 + receiver.syn_payload)) & _M32
+            beyond = (g.ack - (receiver.isn + 1 + receiver.extras.syn_payload)) & _M32
         if beyond != 0 and beyond < _FAR:
             return True
-        if receiver.syn_payload:
+        if receiver.extras.syn_payload:
             return False
         return g.payload > 0 or (g.flags & _FIN) != 0
 
     @cython.cfunc
     def _on_fin(self, flow: Flow, sender: End, receiver: End, g: Segment, copy: cython.bint) -> cython.void:
         end: cython.uint = (g.seq + g.payload + 1) & _M32
-        acked_peer: cython.bint = receiver.fin_sent != 0 and seq_le(receiver.fin_end, g.ack)
+        acked_peer: cython.bint = receiver.fin_sent != 0 and seq_le(receiver.extras.fin_end, g.ack)
         if not sender.fin_sent:
             if seq_lt(sender.snd_nxt, end) or (sender.has_isn and seq_le(end, sender.isn)):
                 return  # of another connection: before this one's first octet, or far beyond its last
             sender.fin_sent = 1
-            sender.fin_end = end
-            sender.fin_covers = acked_peer and not g.late
-            sender.fin_ns = g.ts
-            sender.fin_id = g.ip_id
-            sender.fin_tsval = g.tsval
+            _extras_of(sender).fin_end = end
+            _extras_of(sender).fin_covers = acked_peer and not g.late
+            _extras_of(sender).fin_ns = g.ts
+            _extras_of(sender).fin_id = g.ip_id
+            _extras_of(sender).fin_tsval = g.tsval
             if not receiver.fin_sent:
                 flow.closed_by = 1 + sender.side
             elif not receiver.fin_acked:
                 flow.closed_by = 3
                 flow.bits |= _B_CROSSED_FINS
-            if flow.half_start and not flow.half_end:
-                flow.half_end = g.ts
-                flow.half_bytes += g.payload
+            if flow.extras.half_start and not flow.extras.half_end:
+                _flow_extras_of(flow).half_end = g.ts
+                _flow_extras_of(flow).half_bytes = flow.extras.half_bytes + g.payload
             crossed: cython.bint = sender.state == _CLOSE_WAIT and receiver.fin_acked != 0 and not acked_peer
             self._event(flow, sender, receiver, _EV_CROSSED_FIN if crossed else _EV_FIN, g)
             return
-        if end != sender.fin_end or copy:
+        if end != sender.extras.fin_end or copy:
             return
         if self._is_old_fin(sender, g):
             if receiver.state == _TIME_WAIT:
                 self._refresh(flow, receiver, _RE_TIME_WAIT_RESTART, g, 0)
             return
-        if sender.fin_acked and g.ts - sender.fin_acked_ns > self._round_trip(flow):
+        if sender.fin_acked and g.ts - sender.extras.fin_acked_ns > self._round_trip(flow):
             self._unacknowledge_fin(flow, sender, g)
         elif sender.state == _FIN_WAIT_1 or sender.state == _CLOSING or sender.state == _LAST_ACK:
             if not g.sure:
                 sender.basis = _INFERRED
-            self._refresh(flow, sender, _RE_FIN_AGAIN, g, g.ts - sender.fin_ns)
+            self._refresh(flow, sender, _RE_FIN_AGAIN, g, g.ts - sender.extras.fin_ns)
         if receiver.state == _TIME_WAIT:
             self._refresh(flow, receiver, _RE_TIME_WAIT_RESTART, g, 0)
-        sender.fin_repeats += 1
-        sender.fin_ns = g.ts
-        sender.fin_id = g.ip_id
-        sender.fin_tsval = g.tsval
+        _extras_of(sender).fin_repeats = sender.extras.fin_repeats + 1
+        _extras_of(sender).fin_ns = g.ts
+        _extras_of(sender).fin_id = g.ip_id
+        _extras_of(sender).fin_tsval = g.tsval
 
     @cython.cfunc
     def _is_old_fin(self, sender: End, g: Segment) -> cython.bint:
@@ -2044,11 +2172,11 @@ class Tracker:
         if g.late:
             return True
         if (g.mark & _MARK_IP_ID) and g.ip_id != 0:
-            if g.ip_id != sender.fin_id:
+            if g.ip_id != sender.extras.fin_id:
                 return False
             if g.ip_id != sender.syn_id:
                 return True
-        return (g.mark & _MARK_TIMESTAMP) != 0 and g.tsval == sender.fin_tsval
+        return (g.mark & _MARK_TIMESTAMP) != 0 and g.tsval == sender.extras.fin_tsval
 
     @cython.cfunc
     def _on_rst(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.void:
@@ -2056,25 +2184,25 @@ class Tracker:
         complete: cython.bint = (flow.bits & _B_COMPLETE) != 0
         responder: cython.bint = flow.originator != sender.side
         if not self._rst_accepted(flow, sender, receiver, g):
-            sender.rejected_rsts += 1
+            _extras_of(sender).rejected_rsts = sender.extras.rejected_rsts + 1
             return
         if responder and complete and (g.flags & _ACK) and receiver.has_isn:
-            if seq_lt((receiver.isn + 1 + receiver.syn_payload) & _M32, g.ack):
+            if seq_lt((receiver.isn + 1 + receiver.extras.syn_payload) & _M32, g.ack):
                 # It acknowledges data: a socket sent this, not a host that has none.
                 flow.bits |= _B_CONFIRMED
                 flow.bits &= ~_B_CONTRADICTED
         sender.reset = 1
-        sender.reset_ns = g.ts
+        _extras_of(sender).reset_ns = g.ts
         receiver.reset = 1
-        receiver.reset_ns = g.ts
+        _extras_of(receiver).reset_ns = g.ts
         if not flow.reset_by and not (sender.fin_acked and receiver.fin_acked):
             flow.reset_by = 1 + sender.side
             flow.bits &= ~_B_RST_ACK
             if g.flags & _ACK:
                 flow.bits |= _B_RST_ACK
-            sender.rst_ttl = g.ttl
+            _extras_of(sender).rst_ttl = g.ttl
             if (g.mark & _MARK_IP_ID) and g.ip_id != 0 and g.before_id != 0 and sender.packets > 1:
-                sender.rst_id_gap = (g.ip_id - g.before_id) & 0xFFFF
+                _extras_of(sender).rst_id_gap = (g.ip_id - g.before_id) & 0xFFFF
         if not complete and not (flow.bits & _B_CENSORED_START) and (sender.has_isn or receiver.has_isn):
             if responder and not (flow.bits & _B_SYNACK_SEEN):
                 flow.bits |= _B_REFUSED
@@ -2097,8 +2225,8 @@ class Tracker:
                 flow.bits |= _B_STALE_RST
             if not complete and not flow.first_synack_ns and not receiver.has_sent:
                 flow.bits |= _B_CENSORED_START
-        if flow.half_start and not flow.half_end:
-            flow.half_end = g.ts
+        if flow.extras.half_start and not flow.extras.half_end:
+            _flow_extras_of(flow).half_end = g.ts
         gone: cython.bint = self._resets_awaited_fin(sender, receiver, g)
         # What is not meant for it, a socket in SYN_SENT or SYN_RECEIVED answers so too, and lives on.
         g.sure = (g.flags & _ACK) != 0 or (
@@ -2120,7 +2248,7 @@ class Tracker:
             and not (g.flags & _ACK)
             and receiver.fin_sent != 0
             and sender.has_ack
-            and ((sender.ack_out + 1) & _M32) == receiver.fin_end
+            and ((sender.ack_out + 1) & _M32) == receiver.extras.fin_end
         )
 
     @cython.cfunc
@@ -2143,7 +2271,7 @@ class Tracker:
             return True
         if g.seq == expected or (sender.has_nxt and g.seq == sender.snd_nxt):
             return True
-        if sender.fin_sent and g.seq == ((sender.fin_end - 1) & _M32):
+        if sender.fin_sent and g.seq == ((sender.extras.fin_end - 1) & _M32):
             return True
         if receiver.state == _SYN_RECEIVED:
             return in_window(g.seq, expected, receiver.window + 1)
@@ -2159,10 +2287,7 @@ class Tracker:
         low: tuple = min(source, target)
         high: tuple = max(source, target)
         key: bytes
-        if v6:
-            key = _KEY6(*low, *high, scope)
-        else:
-            key = _KEY4(low[1] & 0xFFFFFFFF, low[2], high[1] & 0xFFFFFFFF, high[2], scope)
+        key = _packed_key(low[0], low[1], low[2], high[0], high[1], high[2], scope, v6)
         flow: Flow = self._live.get(key)
         if flow is None:
             self.orphan_icmp += 1
@@ -2176,17 +2301,17 @@ class Tracker:
             self.orphan_icmp += 1
             return
         what: cython.uint = batch.options[row]
-        if not flow.icmp:
-            flow.icmp = what
-            flow.icmp_sender = batch.icmp_sender.get(row)
+        if not flow.extras.icmp:
+            _flow_extras_of(flow).icmp = what
+            _flow_extras_of(flow).icmp_sender = batch.icmp_sender.get(row)
         g: Segment = self._segment
         g.ts = batch.ts_ns[row]
         g.packet = batch.packet[row]
         receiver: End = flow.b if sender.side == 0 else flow.a
         if sender.state == _SYN_SENT and _ends_syn_sent(v6, what >> 8, what & 0xFF):
             flow.bits |= _B_UNREACHABLE
-            flow.icmp = what
-            flow.icmp_sender = batch.icmp_sender.get(row)
+            _flow_extras_of(flow).icmp = what
+            _flow_extras_of(flow).icmp_sender = batch.icmp_sender.get(row)
             self._event(flow, receiver, sender, _EV_ICMP, g)
         elif sender.state == _SYN_RECEIVED and _ends_syn_received(v6, what >> 8, what & 0xFF):
             self._event(flow, receiver, sender, _EV_ICMP, g)
@@ -2205,19 +2330,27 @@ class Tracker:
         new: cython.uint = after[cell]
         if new != _UNCHANGED and (opening or sender.state != _CLOSED or sender.basis == _UNKNOWN):
             if new != sender.state or sender.basis != _OBSERVED:
-                sender.doubt_until = 0
+                if sender.extras.doubt_until:
+                    _extras_of(sender).doubt_until = 0
                 self._set(flow, sender, new, basis[cell] if g.sure else _INFERRED, reason[cell], g)
         cell = (_EVENTS + event) * _STATES + receiver.state
         new = after[cell]
         if new != _UNCHANGED and (receiver.state != _CLOSED or receiver.basis == _UNKNOWN):
-            if receiver.contradicted and (event == _EV_ACK_OF_SYN or event >= _EV_ACK_OF_FIN) and event < _EV_RST:
+            if (
+                receiver.extras.contradicted
+                and (event == _EV_ACK_OF_SYN or event >= _EV_ACK_OF_FIN)
+                and event < _EV_RST
+            ):
                 # It ignored or missed an ACK before; until its next retransmission is overdue it may do so again.
-                receiver.doubt_state = receiver.state
-                receiver.doubt_since = receiver.refresh
-                receiver.doubt_until = receiver.refresh + receiver.interval * 2 * _DOUBT_PERCENT // 100
+                _extras_of(receiver).doubt_state = receiver.state
+                _extras_of(receiver).doubt_since = receiver.refresh
+                _extras_of(receiver).doubt_until = (
+                    receiver.refresh + receiver.extras.interval * 2 * _DOUBT_PERCENT // 100
+                )
                 self._set(flow, receiver, new, basis[cell], reason[cell], g)
                 return
-            receiver.doubt_until = 0
+            if receiver.extras.doubt_until:
+                _extras_of(receiver).doubt_until = 0
             self._set(flow, receiver, new, basis[cell], reason[cell], g)
 
     @cython.cfunc
@@ -2225,7 +2358,7 @@ class Tracker:
         self, flow: Flow, end: End, state: cython.uint, basis: cython.uint, reason: cython.uint, g: Segment
     ) -> cython.void:
         """Move an end, and log it; several moves by one packet are one."""
-        log: bytearray = flow.log
+        log: bytes = flow.log
         size: cython.Py_ssize_t = len(log) >> 3
         packed: cython.ulonglong = g.packet
         last: cython.ulonglong
@@ -2234,48 +2367,50 @@ class Tracker:
             end.since = g.ts
         if state != end.state:
             end.before_refresh = end.refresh
-            end.before_repeats = end.repeats
-            end.before_interval = end.interval
+            if end.extras is not _NO_END_EXTRAS:
+                end.extras.before_repeats = end.extras.repeats
+                end.extras.before_interval = end.extras.interval
         if state != _CLOSING or end.state != _FIN_WAIT_1:  # the same FIN waits for its ACK in both
-            if state != end.state:
-                end.repeats = 0
-                end.interval = 0
+            if state != end.state and end.extras is not _NO_END_EXTRAS:
+                end.extras.repeats = 0
+                end.extras.interval = 0
             end.refresh = g.ts
         end.state = state
         end.basis = basis
         if size:
             last = _word(log, size - 1)
             if (last >> 16) == g.packet and (last & 1) == end.side and not (last & 0x80):
-                _put(log, size - 1, packed)
+                flow.log = _changed(log, size - 1, packed)
                 return
             if size > 2:
                 last = _word(log, size - 3)
                 if (last >> 16) == g.packet and (last & 1) == end.side and not (last & 0x80):
-                    _put(log, size - 3, packed)
+                    flow.log = _changed(log, size - 3, packed)
                     return
         if size >= 4 * MAX_LOG:
             return
-        _append_words(log, g.ts if g.ts > 0 else 0, packed)
+        flow.log = _longer(log, g.ts if g.ts > 0 else 0, packed)
 
     @cython.cfunc
     def _refresh(self, flow: Flow, end: End, reason: cython.uint, g: Segment, interval: cython.longlong) -> cython.void:
         """A retransmission (or its answer) that shows the state to live on; `interval` 0: not by the timer."""
-        log: bytearray = flow.log
+        log: bytes = flow.log
         packed: cython.ulonglong = g.packet
         packed = (packed << 16) | (reason << 8) | (end.basis << 5) | (end.state << 1) | end.side
         end.refresh = g.ts
-        end.doubt_until = 0
+        if end.extras.doubt_until:
+            _extras_of(end).doubt_until = 0
         if interval > 0:
-            end.repeats += 1
-            end.interval = interval
+            _extras_of(end).repeats = end.extras.repeats + 1
+            _extras_of(end).interval = interval
         if len(log) >= 16 * MAX_LOG:
             return
-        _append_words(log, g.ts if g.ts > 0 else 0, packed)
+        flow.log = _longer(log, g.ts if g.ts > 0 else 0, packed)
 
     @cython.cfunc
     def _withdraw(self, flow: Flow, end: End) -> cython.void:
         """Take back the end's last assumption, from its own time on: the state before it never ended."""
-        log: bytearray = flow.log
+        log: bytes = flow.log
         at: cython.Py_ssize_t = (len(log) >> 3) - 1
         entry: cython.ulonglong
         taken: cython.bint = False
@@ -2287,12 +2422,13 @@ class Tracker:
                     end.basis = (entry >> 5) & 3
                     end.since = _word(log, at - 1)
                     end.refresh = end.before_refresh
-                    end.repeats = end.before_repeats
-                    end.interval = end.before_interval
+                    if end.extras is not _NO_END_EXTRAS:
+                        end.extras.repeats = end.extras.before_repeats
+                        end.extras.interval = end.extras.before_interval
                     return
                 if ((entry >> 5) & 3) != _INFERRED or _BY_OWN[(entry >> 8) & 0xFF]:
                     return
-                _put(log, at, entry | 0x80)
+                log = flow.log = _changed(log, at, entry | 0x80)
                 taken = True
             at -= 2
         if taken:
@@ -2302,7 +2438,7 @@ class Tracker:
     @cython.cfunc
     def _unacknowledge_fin(self, flow: Flow, end: End, g: Segment) -> cython.void:
         """A FIN repeated after its ACK was captured: the ACK did not arrive, and what rested on it is taken back."""
-        log: bytearray = flow.log
+        log: bytes = flow.log
         at: cython.Py_ssize_t = (len(log) >> 3) - 1
         entry: cython.ulonglong
         state: cython.uint
@@ -2311,23 +2447,23 @@ class Tracker:
         turned: cython.Py_ssize_t = -1
         basis: cython.uint = _OBSERVED if g.sure else _INFERRED
         final: cython.uint
-        interval: cython.longlong = g.ts - end.fin_ns
+        interval: cython.longlong = g.ts - end.extras.fin_ns
         end.fin_acked = 0
-        end.contradicted = 1
+        _extras_of(end).contradicted = 1
         final = _FIN_WAIT_1
         while at > 0:
             entry = _word(log, at)
             if (entry & 1) == end.side and not (entry & 0x80):
                 state = (entry >> 1) & 0xF
                 if not _BY_OWN[(entry >> 8) & 0xFF]:
-                    _put(log, at, entry | 0x80)
+                    log = flow.log = _changed(log, at, entry | 0x80)
                 elif state == _FIN_WAIT_1 or state == _CLOSING or state == _LAST_ACK:
                     if final != _CLOSING:
                         final = state
                         if ((entry >> 5) & 3) == _INFERRED:
                             basis = _INFERRED
                     elif state == _CLOSING:
-                        _put(log, turned, _word(log, turned) | 0x80)  # it was there already
+                        log = flow.log = _changed(log, turned, _word(log, turned) | 0x80)  # it was there already
                     break
                 elif state == _TIME_WAIT:
                     # It acknowledged the peer's FIN without its own being acknowledged.
@@ -2335,29 +2471,30 @@ class Tracker:
                     if ((entry >> 5) & 3) == _INFERRED:
                         basis = _INFERRED
                     reason = _REASON[_EV_ACK_OF_FIN * _STATES + _FIN_WAIT_1]
-                    _put(log, at, (entry & ~low_bits) | (reason << 8) | (_CLOSING << 1))
+                    log = flow.log = _changed(log, at, (entry & ~low_bits) | (reason << 8) | (_CLOSING << 1))
                     turned = at
             at -= 2
         end.state = final
         end.basis = basis
         end.reset = 0
-        end.repeats = end.fin_repeats
-        if not flow.half_end:
-            flow.half_start = 0
+        _extras_of(end).repeats = end.extras.fin_repeats
+        if not flow.extras.half_end:
+            if flow.extras.half_start:
+                _flow_extras_of(flow).half_start = 0
         self._refresh(flow, end, _RE_FIN_ACK_CONTRADICTED, g, interval)
 
     @cython.cfunc
     def _revive(self, flow: Flow, end: End, g: Segment) -> cython.void:
         """It sends on although a RST, or a SYN in its name, should have ended it: forged, or never arrived."""
-        log: bytearray = flow.log
+        log: bytes = flow.log
         at: cython.Py_ssize_t = (len(log) >> 3) - 1
         entry: cython.ulonglong
         if flow.reset_by == 1 + end.side:
             # Whoever sent the RST was not the connection's end.
-            end.forged = 1
+            _extras_of(end).forged = 1
             flow.reset_by = 0
             flow.bits &= ~_B_RESET
-        if end.replaced:
+        if end.extras.replaced:
             flow.bits &= ~_B_REPLACED
             self._disown(flow, end)
         while at > 0:
@@ -2368,10 +2505,11 @@ class Tracker:
                     end.basis = _INFERRED  # of this connection or of the next, whose SYN was not captured
                     end.since = _word(log, at - 1)
                     end.reset = 0
-                    end.replaced = 0
+                    if end.extras.replaced:
+                        _extras_of(end).replaced = 0
                     self._refresh(flow, end, _RE_REVIVED, g, 0)
                     return
-                _put(log, at, entry | 0x80)
+                log = flow.log = _changed(log, at, entry | 0x80)
             at -= 2
 
     @cython.cfunc
@@ -2391,7 +2529,7 @@ class Tracker:
         same: cython.bint = newest.a_lo == flow.a_lo and newest.a_port == flow.a_port and newest.a_hi == flow.a_hi
         side: cython.uint = end.side if same else 1 - end.side
         forged: End = newest.b if side else newest.a
-        log: bytearray = newest.log
+        log: bytes = newest.log
         at: cython.Py_ssize_t
         entry: cython.ulonglong
         if forged.state != _SYN_SENT:
@@ -2399,7 +2537,7 @@ class Tracker:
         for at in range(1, len(log) >> 3, 2):
             entry = _word(log, at)
             if (entry & 1) == side:
-                _put(log, at, entry | 0x80)
+                log = newest.log = _changed(log, at, entry | 0x80)
         forged.state = _CLOSED
         forged.basis = _UNKNOWN
 
@@ -2445,8 +2583,8 @@ class Tracker:
             and b.has_ack
             and (flow.bits & (_B_CONFIRMED | _B_CENSORED_START)) != 0
             and flow.previous is None
-            and not a.holes
-            and not b.holes
+            and not a.extras.holes
+            and not b.extras.holes
         )
         if flow.quick and (flow.listed == 0 or flow.listed == 3):
             return
@@ -2553,11 +2691,11 @@ class Tracker:
             _write_flow(rows, base, flow)
             base += WIDTH
             out.history.append(flow.history if flow.originator == 0 else flow.history.swapcase())
-            out.icmp_sender.append(flow.icmp_sender)
-            if flow.late is not None:
-                out.late[flow.first_packet] = flow.late[:]
-            if flow.foreign is not None:
-                out.foreign[flow.first_packet] = flow.foreign[:]
+            out.icmp_sender.append(flow.extras.icmp_sender)
+            if flow.extras.late is not None:
+                out.late[flow.first_packet] = flow.extras.late[:]
+            if flow.extras.foreign is not None:
+                out.foreign[flow.first_packet] = flow.extras.foreign[:]
             out.transitions.append(self._packed_log(flow) if self._keep_transitions else b"")
         out.count += len(leaving)
         self._leaving = []
@@ -2593,7 +2731,7 @@ class Tracker:
                 self._streams += 1
                 self.streams.append(g.packet)
                 return
-            if g.packet == flow.first_packet and not flow.w_quoted:
+            if g.packet == flow.first_packet and not flow.extras.w_quoted:
                 flow.completeness |= _W_SYN
                 if size and not (flow.bits & _B_REUSED):
                     flow.completeness |= _W_DATA
@@ -2617,7 +2755,7 @@ class Tracker:
             self._streams += 1
             self.streams.append(packet)
             return
-        flow.w_quotes |= _completeness(flags, 0)
+        _flow_extras_of(flow).w_quotes = flow.extras.w_quotes | _completeness(flags, 0)
 
     @cython.cfunc
     def _reserve(self, key: bytes, flags: cython.uint, packet: cython.ulonglong) -> cython.void:
@@ -2662,8 +2800,8 @@ class Tracker:
 
     @cython.cfunc
     def _zeek_gap(self, flow: Flow, sender: End) -> cython.void:
-        sender.z_gaps += 1
-        self._counted_letter(flow, sender, 71, sender.z_gaps)
+        _extras_of(sender).z_gaps = sender.extras.z_gaps + 1
+        self._counted_letter(flow, sender, 71, sender.extras.z_gaps)
 
     @cython.cfunc
     def _zeek(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.void:
@@ -2679,11 +2817,11 @@ class Tracker:
         _zeek_start(sender, g, end)
         self._zeek_flags(flow, sender, g)
         if g.window == 0 and not (flags & _RST) and receiver.zeek != _Z_CLOSED and sender.zeek != _Z_RESET:
-            sender.z_windows += 1
-            self._counted_letter(flow, sender, 87, sender.z_windows)
+            _extras_of(sender).z_windows = sender.extras.z_windows + 1
+            self._counted_letter(flow, sender, 87, sender.extras.z_windows)
         if self._zeek_repeats(sender, g, end):
-            sender.z_repeats += 1
-            self._counted_letter(flow, sender, 84, sender.z_repeats)
+            _extras_of(sender).z_repeats = sender.extras.z_repeats + 1
+            self._counted_letter(flow, sender, 84, sender.extras.z_repeats)
         self._zeek_state(flow, sender, receiver, g)
 
     @cython.cfunc
@@ -2700,14 +2838,14 @@ class Tracker:
                 self._letter(flow, sender, 72 if flags & _ACK else 83)
             sender.z_syn = (g.seq - sender.z_start) & _M32
         elif flags & _FIN:
-            if not (sender.z_seen & _Z_HAS_FIN) or sender.z_fin != ((g.seq + g.payload) & _M32):
+            if not (sender.z_seen & _Z_HAS_FIN) or sender.extras.z_fin != ((g.seq + g.payload) & _M32):
                 sender.z_seen |= _Z_HAS_FIN
-                sender.z_fin = (g.seq + g.payload) & _M32
+                _extras_of(sender).z_fin = (g.seq + g.payload) & _M32
                 self._letter(flow, sender, 70)
         elif flags & _RST:
-            if not (sender.z_seen & _Z_HAS_RST) or sender.z_rst != g.seq:
+            if not (sender.z_seen & _Z_HAS_RST) or sender.extras.z_rst != g.seq:
                 sender.z_seen |= _Z_HAS_RST
-                sender.z_rst = g.seq
+                _extras_of(sender).z_rst = g.seq
                 self._letter(flow, sender, 82)
         elif g.payload:
             self._zeek_once(flow, sender, _Z_ONCE_D, 68)
@@ -2750,10 +2888,10 @@ class Tracker:
             sender.zeek = _Z_SYN_SENT
         if (flags & _FIN) and before != _Z_CLOSED and not ((flags & _RST) and before >= _Z_PARTIAL):
             sender.zeek = _Z_CLOSED
-            if before >= _Z_PARTIAL and receiver.zeek == _Z_RESET and receiver.z_closed:
+            if before >= _Z_PARTIAL and receiver.zeek == _Z_RESET and receiver.extras.z_closed:
                 receiver.zeek = _Z_CLOSED  # a FIN and a RST, then the other FIN: an ordinary end
         if (flags & _RST) and not (before == _Z_CLOSED and receiver.zeek == _Z_CLOSED):
-            sender.z_closed = sender.zeek == _Z_CLOSED
+            _extras_of(sender).z_closed = sender.zeek == _Z_CLOSED
             sender.zeek = _Z_RESET
 
     @cython.cfunc
@@ -2781,7 +2919,7 @@ class Tracker:
 
 
 def _with_fields(kind: type, fields: Sequence[Any]) -> Any:
-    """A `Flow` or `End` whose fields, in order of their names, are these."""
+    """One of that kind whose fields, in order of their names, are these."""
     made = kind()
     if len(fields) != len(Tracker.fields(made)):
         raise ValueError("another number of fields")
@@ -2809,9 +2947,7 @@ def _key(flow: Flow) -> bytes:
     b: tuple = (flow.b_hi, flow.b_lo, flow.b_port)
     low: tuple = min(a, b)
     high: tuple = max(a, b)
-    if flow.v6:
-        return _KEY6(*low, *high, flow.scope)
-    return _KEY4(low[1] & 0xFFFFFFFF, low[2], high[1] & 0xFFFFFFFF, high[2], flow.scope)
+    return _packed_key(low[0], low[1], low[2], high[0], high[1], high[2], flow.scope, flow.v6)
 
 
 def _check(flow: Flow) -> None:
@@ -2820,12 +2956,14 @@ def _check(flow: Flow) -> None:
     at: cython.Py_ssize_t
     if type(flow) is not Flow or type(flow.a) is not End or type(flow.b) is not End:
         raise ValueError("no flow")
+    if type(flow.extras) is not FlowExtras or {type(flow.a.extras), type(flow.b.extras)} != {EndExtras}:
+        raise ValueError("no extras")
     if flow.originator > 1 or flow.a.side != 0 or flow.b.side != 1 or flow.v6 & ~_MARK_IPV6 or not flow.first_packet:
         raise ValueError("a flow without two ends")
     for end in (flow.a, flow.b):
-        if end.state >= _STATES or end.doubt_state >= _STATES or end.basis > 3 or end.zeek > _Z_RESET:
+        if end.state >= _STATES or end.extras.doubt_state >= _STATES or end.basis > 3 or end.zeek > _Z_RESET:
             raise ValueError("an end in no state")
-        if end.holes is not None and len(end.holes) % 2:
+        if end.extras.holes is not None and len(end.extras.holes) % 2:
             raise ValueError("half a hole")
     if len(flow.log) % 16:
         raise ValueError("a log that breaks off")
@@ -2837,11 +2975,11 @@ def _check(flow: Flow) -> None:
 @cython.cfunc
 def _note_late(older: Flow, newer: Flow, packet: cython.ulonglong) -> cython.void:
     """A packet of the older connection lies among those of the newer one."""
-    if older.late is None:
-        older.late = array("Q", (older.last_packet,))
-        newer.foreign = older.late
-    if len(older.late) <= MAX_LATE:
-        older.late.append(packet)
+    if older.extras.late is None:
+        _flow_extras_of(older).late = array("Q", (older.last_packet,))
+        _flow_extras_of(newer).foreign = older.extras.late
+    if len(older.extras.late) <= MAX_LATE:
+        older.extras.late.append(packet)
 
 
 @cython.cfunc
@@ -2951,48 +3089,48 @@ def _note_size(sender: End, receiver: End, end: cython.uint, size: cython.uint) 
 
 @cython.cfunc
 def _write_end(rows: cython.ulonglong[::1], at: cython.Py_ssize_t, end: End, peer: End) -> cython.Py_ssize_t:
-    stuck: cython.ulonglong = end.stuck_size
-    probes: cython.ulonglong = end.probes
+    stuck: cython.ulonglong = end.extras.stuck_size
+    probes: cython.ulonglong = end.extras.probes
     _note_size(end, peer, 0, 0)
-    stuck = (stuck << 32) | end.stuck_repeats
-    if not end.stuck_repeats or (peer.has_ack and seq_lt(end.stuck_seq, peer.ack_out)):
+    stuck = (stuck << 32) | end.extras.stuck_repeats
+    if not end.extras.stuck_repeats or (peer.has_ack and seq_lt(end.extras.stuck_seq, peer.ack_out)):
         stuck = 0
-    if probes and peer.last_ns <= end.probe_ns:
+    if probes and peer.last_ns <= end.extras.probe_ns:
         stuck |= probes << 16
     rows[at] = end.packets
     rows[at + 1] = end.bytes
-    rows[at + 2] = end.retransmissions
-    rows[at + 3] = end.duplicates
-    rows[at + 4] = end.fins
-    rows[at + 5] = end.rsts
-    rows[at + 6] = end.rejected_rsts
+    rows[at + 2] = end.extras.retransmissions
+    rows[at + 3] = end.extras.duplicates
+    rows[at + 4] = end.extras.fins
+    rows[at + 5] = end.extras.rsts
+    rows[at + 6] = end.extras.rejected_rsts
     rows[at + 7] = end.syns
     rows[at + 8] = end.synacks
-    rows[at + 9] = end.syn_retransmissions
-    rows[at + 10] = end.synack_retransmissions
-    rows[at + 11] = end.missing
+    rows[at + 9] = end.extras.syn_retransmissions
+    rows[at + 10] = end.extras.synack_retransmissions
+    rows[at + 11] = end.extras.missing
     rows[at + 12] = end.state
     rows[at + 13] = end.basis
     rows[at + 14] = _time(end.since)
     rows[at + 15] = _time(end.refresh)
-    rows[at + 16] = end.repeats
-    rows[at + 17] = _time(end.interval)
-    rows[at + 18] = end.doubt_state
-    rows[at + 19] = _time(end.doubt_since)
-    rows[at + 20] = end.before_repeats
-    rows[at + 21] = _time(end.doubt_until)
+    rows[at + 16] = end.extras.repeats
+    rows[at + 17] = _time(end.extras.interval)
+    rows[at + 18] = end.extras.doubt_state
+    rows[at + 19] = _time(end.extras.doubt_since)
+    rows[at + 20] = end.extras.before_repeats
+    rows[at + 21] = _time(end.extras.doubt_until)
     rows[at + 22] = end.isn
     rows[at + 23] = end.mss
     rows[at + 24] = end.wscale
     rows[at + 25] = end.options
     rows[at + 26] = end.syn_flags
-    rows[at + 27] = end.in_vain
+    rows[at + 27] = end.extras.in_vain
     rows[at + 28] = end.zeek
     rows[at + 29] = end.first_tsval
-    rows[at + 30] = end.ttl | (end.rst_ttl << 8) | (end.ttl_low << 16)
-    rows[at + 31] = end.rst_id_gap
+    rows[at + 30] = end.ttl | (end.extras.rst_ttl << 8) | (end.ttl_low << 16)
+    rows[at + 31] = end.extras.rst_id_gap
     rows[at + 32] = stuck
-    rows[at + 33] = _time(end.stuck_ns) if stuck & 0xFFFF else 0
+    rows[at + 33] = _time(end.extras.stuck_ns) if stuck & 0xFFFF else 0
     rows[at + 34] = end.largest_acked
     rows[at + 35] = _time(end.last_ns)
     rows[at + 36] = end.bad_checksums
@@ -3014,9 +3152,9 @@ def _write_flow(rows: cython.ulonglong[::1], at: cython.Py_ssize_t, flow: Flow) 
         bits |= _B_O_FIN_ACKED
     if r.fin_acked:
         bits |= _B_R_FIN_ACKED
-    if o.forged:
+    if o.extras.forged:
         bits |= _B_O_FORGED_RST
-    if r.forged:
+    if r.extras.forged:
         bits |= _B_R_FORGED_RST
     rows[at] = flow.number
     rows[at + 1] = flow.b_hi if flow.originator else flow.a_hi
@@ -3039,15 +3177,15 @@ def _write_flow(rows: cython.ulonglong[::1], at: cython.Py_ssize_t, flow: Flow) 
     rows[at + 18] = _NO_VALUE if flow.rtt_originator < 0 else flow.rtt_originator
     rows[at + 19] = _time(flow.first_synack_ns)
     rows[at + 20] = _time(flow.last_synack_ns)
-    rows[at + 21] = _time(flow.half_start)
-    rows[at + 22] = _time(flow.half_end)
-    rows[at + 23] = flow.half_bytes
+    rows[at + 21] = _time(flow.extras.half_start)
+    rows[at + 22] = _time(flow.extras.half_end)
+    rows[at + 23] = flow.extras.half_bytes
     complete: cython.uint = flow.completeness
-    if o.packets + r.packets == 1 and not flow.w_quoted:
+    if o.packets + r.packets == 1 and not flow.extras.w_quoted:
         # Of a stream's first segment the first pass notes a SYN only; the second shows what stood there before it.
         complete = complete & (_W_SYN | _W_DATA) if complete & _W_SYN else 0
-    rows[at + 24] = complete | flow.w_quotes
-    rows[at + 25] = flow.icmp
+    rows[at + 24] = complete | flow.extras.w_quotes
+    rows[at + 25] = flow.extras.icmp
     rows[at + 26] = flow.opened_packet
     at = _write_end(rows, at + 27, o, r)
     _write_end(rows, at, r, o)
