@@ -10,6 +10,7 @@ import argparse
 import os
 import signal
 import sys
+from functools import cache
 from importlib import import_module
 
 from analyzer.errors import AnalyzerError
@@ -113,7 +114,9 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
 def _command_parser(name: str) -> argparse.ArgumentParser:
     """The parser of one command."""
     module = import_module(f"{__name__}.{name}")
-    parser = argparse.ArgumentParser(prog=f"{PROGRAM} {name}", description=module.__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog=f"{PROGRAM} {name}", description=module.__doc__, formatter_class=_Formatter, allow_abbrev=False
+    )
     parser.set_defaults(command=name)
     module.configure(parser)
     return parser
@@ -125,15 +128,38 @@ def build_parser(*, whole: bool = False) -> argparse.ArgumentParser:
         prog=PROGRAM,
         description="Why TCP connections hang, fail or pile up, answered from the packets themselves.",
         epilog=f"`{PROGRAM} COMMAND --help` says what a command takes. Captures: pcap and pcapng, also compressed.",
+        formatter_class=_Formatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version, help="version, and whether the hot modules are compiled")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, line in COMMANDS.items():
-        below = commands.add_parser(name, help=line, description=line, allow_abbrev=False)
+        below = commands.add_parser(name, help=line, description=line, formatter_class=_Formatter, allow_abbrev=False)
         if whole:
             import_module(f"{__name__}.{name}").configure(below)
     return parser
+
+
+class _Formatter(argparse.HelpFormatter):
+    """As wide as the terminal, which argparse asks shutil for at every argument: importing that costs every start."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_terminal_width() - 2)
+
+
+@cache
+def _terminal_width() -> int:
+    """What `shutil.get_terminal_size` says."""
+    try:
+        columns = int(os.environ.get("COLUMNS", 0))
+    except ValueError:
+        columns = 0
+    if columns <= 0:
+        try:
+            columns = os.get_terminal_size(sys.__stdout__.fileno()).columns  # type: ignore[union-attr]
+        except (AttributeError, ValueError, OSError):  # no terminal, or closed
+            columns = 0
+    return columns or 80
 
 
 class _Version(argparse.Action):

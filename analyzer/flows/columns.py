@@ -5,7 +5,6 @@ Owns names, types, words and how each value follows from the facts. Adding a col
 
 from __future__ import annotations
 
-import ipaddress
 from binascii import b2a_base64
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 from analyzer import segments as s
 from analyzer.flows import facts as f
 from analyzer.flows import verdict, zeek
-from analyzer.flows.facts import INDEX, NO_VALUE, WIDTH, host_key
+from analyzer.flows.facts import INDEX, NO_VALUE, WIDTH, host_halves, host_key
 from analyzer.flows.table import FlowTable
 from analyzer.tcp import states
 
@@ -33,6 +32,7 @@ SYNACK_CAUSES = (
 )
 #: Community ID of a flow (v1, seed 0): https://github.com/corelight/community-id-spec
 _COMMUNITY_SEED = b"\0\0"
+_IPV4_MAPPED = 0xFFFF  # bits 32 to 47 of the lower half, RFC 4291 section 2.5.5.2
 _IPPROTO_TCP = 6
 _TCP = bytes((_IPPROTO_TCP, 0))  # and padding
 _PORTS = Struct(">HH").pack
@@ -54,7 +54,9 @@ def address_text(high: int, low: int, ipv6: bool) -> str:
 
 @lru_cache(maxsize=65536)
 def _ipv6_text(packed: bytes) -> str:
-    return str(ipaddress.IPv6Address(packed))
+    from ipaddress import IPv6Address  # its import costs every start
+
+    return str(IPv6Address(packed))
 
 
 def _ipv4_text(number: int) -> str:
@@ -80,9 +82,13 @@ def _community_text(hashed: bytes) -> str:
 
 @cache
 def _sha1() -> Callable[..., Any]:
-    import hashlib  # OpenSSL comes with it: no concern of those who want other columns
-
-    return hashlib.sha1
+    try:
+        from _sha1 import (
+            sha1,  # CPython's own, of which hashlib makes use where OpenSSL has none; that takes 3 ms to load
+        )
+    except ImportError:
+        from hashlib import sha1
+    return sha1
 
 
 def originator(table: FlowTable, row: int) -> str:
@@ -187,8 +193,8 @@ def _icmp_sender(table: FlowTable, row: int) -> str | None:
     sender = table.icmp_sender(row)
     if sender is None:
         return None
-    value = ipaddress.IPv6Address(sender)
-    return str(value.ipv4_mapped or value)
+    high, low = host_halves(sender)
+    return address_text(high, low, ipv6=bool(high or low >> 32 != _IPV4_MAPPED))
 
 
 Get = Callable[[FlowTable, int], Any]
