@@ -82,10 +82,9 @@ def _community_text(hashed: bytes) -> str:
 
 @cache
 def _sha1() -> Callable[..., Any]:
+    # CPython's own, which hashlib uses where OpenSSL is not at hand: loading that takes 3 ms.
     try:
-        from _sha1 import (
-            sha1,  # CPython's own, of which hashlib makes use where OpenSSL has none; that takes 3 ms to load
-        )
+        from _sha1 import sha1  # type: ignore[import-not-found]
     except ImportError:
         from hashlib import sha1
     return sha1
