@@ -164,7 +164,7 @@ def _stays(
     """(host, state, first, last instant) of every socket and listener."""
     selected = None if rows is None or len(rows) == len(table) else set(rows)
     end = len(instants) - 1
-    texts: dict[tuple[int, int, int], str] = {}
+    texts: dict[tuple[bytes, int], str] = {}  # by bytes: whoever sends chooses numbers
     listening: dict[tuple[str, int], int] = {}
     several = _several(table)
     held: dict[tuple[object, ...], tuple[str, list[tuple[Run, bool]]]] = {}
@@ -173,10 +173,11 @@ def _stays(
         ipv6 = fact(row, "bits") & f.IPV6
         addresses = []
         for end_of in ("o_", "r_"):
-            halves = fact(row, end_of + "hi"), fact(row, end_of + "lo"), ipv6
-            if halves not in texts:
-                texts[halves] = address_text(halves[0], halves[1], bool(ipv6))
-            addresses.append(texts[halves])
+            high, low = fact(row, end_of + "hi"), fact(row, end_of + "lo")
+            known = f.host_key(high, low), ipv6
+            if known not in texts:
+                texts[known] = address_text(high, low, bool(ipv6))
+            addresses.append(texts[known])
         if host is not None and host not in addresses:
             continue
         o_port, r_port = fact(row, "o_port"), fact(row, "r_port")
