@@ -24,11 +24,11 @@ FAILURES = (
 )  # fmt: skip
 
 #: fields of a flow that are no numbers, in order of their names: how each becomes JSON …
-_OBJECTS = ("a", "b", "extras", "history", "key", "log", "newer", "older", "previous")
+_OBJECTS = ("a", "b", "extras", "history", "log", "newer", "older")
 #: … the same of its extras
-_EXTRAS = ("foreign", "icmp_sender", "late")
-#: … these are made anew: the key from the addresses, and the two neighbours in a list
-_MADE_ANEW = ("key", "newer", "older")
+_EXTRAS = ("foreign", "icmp_sender", "late", "previous")
+#: … these are made anew: the two neighbours in a list
+_MADE_ANEW = ("newer", "older")
 #: no number of a flow is further from 0
 _FURTHEST = 1 << 64
 
@@ -127,11 +127,11 @@ def _flow(tracker: Tracker, flow: Any, places: _Places) -> list[Any]:
         extras[places.extras[name]] = _listed(extras[places.extras[name]])
     sender = extras[places.extras["icmp_sender"]]
     extras[places.extras["icmp_sender"]] = None if sender is None else sender.hex()
+    previous = extras[places.extras["previous"]]
+    extras[places.extras["previous"]] = None if previous is None else _flow(tracker, previous, places)
     fields[at["extras"]] = extras
     fields[at["log"]] = fields[at["log"]].hex()
     fields[at["history"]] = fields[at["history"]].decode("ascii")
-    previous = fields[at["previous"]]
-    fields[at["previous"]] = None if previous is None else _flow(tracker, previous, places)
     return fields
 
 
@@ -166,9 +166,9 @@ def _flow_of(tracker: Tracker, fields: list[Any], places: _Places) -> Any:
         extras[places.extras[name]] = None if numbers is None else array("Q", numbers)
     sender = extras[places.extras["icmp_sender"]]
     extras[places.extras["icmp_sender"]] = None if sender is None else bytes.fromhex(sender)
+    previous = extras[places.extras["previous"]]
+    extras[places.extras["previous"]] = None if previous is None else _flow_of(tracker, previous, places)
     fields[at["extras"]] = tracker.flow_extras_of(extras)
     fields[at["log"]] = bytes.fromhex(fields[at["log"]])
     fields[at["history"]] = fields[at["history"]].encode("ascii")
-    previous = fields[at["previous"]]
-    fields[at["previous"]] = None if previous is None else _flow_of(tracker, previous, places)
     return tracker.flow_of(fields)

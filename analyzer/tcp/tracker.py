@@ -19,7 +19,6 @@ from array import array
 from collections.abc import Callable, Sequence
 from os import urandom
 from struct import Struct
-from sys import byteorder
 from typing import Any
 
 from analyzer import segments
@@ -340,6 +339,14 @@ def _put_bytes(
 @cython.cfunc
 @cython.inline
 @cython.exceptval(check=False)
+def _words(log: bytes) -> cython.Py_ssize_t:
+    """How many words a log has."""
+    return len(log) >> 3
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
 def _word(log: bytes, at: cython.Py_ssize_t) -> cython.ulonglong:
     """Word `at` of a log."""
     place: cython.Py_ssize_t = at << 3
@@ -354,21 +361,18 @@ def _word(log: bytes, at: cython.Py_ssize_t) -> cython.ulonglong:
 
 
 @cython.cfunc
-def _changed(log: bytes, at: cython.Py_ssize_t, value: cython.ulonglong) -> bytes:
-    """A log with another word `at`."""
-    return log[: at << 3] + value.to_bytes(8, "little") + log[(at + 1) << 3 :]
+def _changed(log: bytes, at: cython.Py_ssize_t, transition: cython.ulonglong) -> bytes:
+    """A log with another transition as its word `at`."""
+    return log[: at << 3] + transition.to_bytes(8, "little") + log[(at + 1) << 3 :]
 
 
 @cython.cfunc
-def _longer(log: bytes, first: cython.ulonglong, second: cython.ulonglong) -> bytes:
-    """A log with two words more. Bytes, because most stay short: a list that can grow takes half as much again."""
+def _longer(log: bytes, time: cython.ulonglong, transition: cython.ulonglong) -> bytes:
+    """A log with an entry more. Bytes, because most stay short: a list that can grow takes half as much again."""
     if not cython.compiled:
-        return log + first.to_bytes(8, "little") + second.to_bytes(8, "little")
+        return log + time.to_bytes(8, "little") + transition.to_bytes(8, "little")
     raw = cython.declare(cython.uchar[16])
-    byte: cython.int
-    for byte in range(8):
-        raw[byte] = (first >> (byte << 3)) & 0xFF
-        raw[byte + 8] = (second >> (byte << 3)) & 0xFF
+    _put_bytes(raw, _put_bytes(raw, 0, time, 8), transition, 8)
     return log + raw[:16]
 
 
@@ -417,6 +421,7 @@ class EndExtras:
     gap_ns: cython.longlong
     stuck_ns: cython.longlong
     probe_ns: cython.longlong
+    before_refresh: cython.longlong  # the same of the state before, should the present one be withdrawn
     retransmissions: cython.uint
     duplicates: cython.uint
     fins: cython.uint
@@ -443,6 +448,7 @@ class EndExtras:
     z_gaps: cython.uint
     z_repeats: cython.uint
     z_windows: cython.uint
+    z_syn: cython.uint
     fin_id: cython.ushort
     rst_id_gap: cython.ushort
     stuck_repeats: cython.ushort
@@ -456,6 +462,9 @@ class EndExtras:
     doubt_state: cython.uchar
     rst_ttl: cython.uchar
     z_closed: cython.uchar  # it was CLOSED when its RST came
+    fin_sent: cython.uchar
+    fin_acked: cython.uchar
+    reset: cython.uchar  # CLOSED because of a RST
 
 
 _NO_END_EXTRAS = cython.declare(EndExtras, EndExtras())
@@ -502,7 +511,6 @@ class End:
     # all else
     since: cython.longlong
     refresh: cython.longlong
-    before_refresh: cython.longlong  # the same of the state before, should the present one be withdrawn
     syn_ns: cython.longlong  # its last SYN or SYN+ACK
     syn_acked_ns: cython.longlong
     syns: cython.uint
@@ -515,7 +523,6 @@ class End:
     pending_end: cython.uint
     first_tsval: cython.uint
     z_start: cython.uint  # where its relative sequence numbers begin
-    z_syn: cython.uint
     w_base: cython.uint
     mss: cython.ushort
     syn_flags: cython.ushort
@@ -527,11 +534,8 @@ class End:
     has_sent: cython.uchar  # at least one segment of it whose seq counts
     has_ack: cython.uchar
     syn_acked: cython.uchar
-    fin_sent: cython.uchar
-    fin_acked: cython.uchar
     has_tail: cython.uchar
     has_newest: cython.uchar
-    reset: cython.uchar  # CLOSED because of a RST
     ttl: cython.uchar
     ttl_low: cython.uchar
     zeek: cython.uchar
@@ -546,12 +550,17 @@ class End:
 class FlowExtras:
     """What few flows need; those that need nothing share one of zeros."""
 
+    a_hi: cython.ulonglong  # of IPv6 only
+    b_hi: cython.ulonglong
     half_start: cython.longlong
     half_end: cython.longlong
     half_bytes: cython.ulonglong
     icmp_sender: object
     late: object  # its last packet before a new connection began on its ports, and those since; None: none since
     foreign: object  # the same of the connection before
+    opened_packet: cython.ulonglong  # at which Wireshark opens its stream: the first, or an ICMP error before
+    last_synack_ns: cython.longlong
+    previous: Flow
     icmp: cython.ushort
     w_quoted: cython.uchar  # an ICMP error had opened its stream before its first segment
     w_quotes: cython.uchar  # what quoted segments add to the completeness
@@ -573,8 +582,6 @@ class Flow:
     a_port: cython.ushort
     b_port: cython.ushort
     scope: cython.uint
-    a_hi: cython.ulonglong
-    b_hi: cython.ulonglong
     v6: cython.uchar
     quick: cython.uchar  # both ends plainly ESTABLISHED: the short way through `feed` is enough
     completeness: cython.uchar
@@ -586,16 +593,12 @@ class Flow:
     # all else
     number: cython.ulonglong
     first_ns: cython.longlong
-    opened_packet: cython.ulonglong  # at which Wireshark opens its stream: the first, or an ICMP error before
     first_packet: cython.ulonglong
     first_synack_ns: cython.longlong
-    last_synack_ns: cython.longlong
     rtt_responder: cython.longlong
     rtt_originator: cython.longlong
     history: bytes
     log: bytes  # pairs of words of 8 bytes: time, packed transition
-    key: bytes
-    previous: Flow
     older: Flow
     newer: Flow
     originator: cython.uchar  # side: 0 a, 1 b
@@ -652,6 +655,21 @@ def _is_copy(
     if g.mark & _MARK_TIMESTAMP:
         return g.tsval == tsval and apart <= _COPY_BY_TSVAL_NS
     return apart <= _COPY_BARE_NS
+
+
+@cython.cfunc
+def _key(flow: Flow) -> bytes:
+    """The flow's key among the live ones, as `_find` makes it."""
+    if flow.extras.a_hi > flow.extras.b_hi or (
+        flow.extras.a_hi == flow.extras.b_hi
+        and (flow.a_lo > flow.b_lo or (flow.a_lo == flow.b_lo and flow.a_port > flow.b_port))
+    ):
+        return _packed_key(
+            flow.extras.b_hi, flow.b_lo, flow.b_port, flow.extras.a_hi, flow.a_lo, flow.a_port, flow.scope, flow.v6
+        )
+    return _packed_key(
+        flow.extras.a_hi, flow.a_lo, flow.a_port, flow.extras.b_hi, flow.b_lo, flow.b_port, flow.scope, flow.v6
+    )
 
 
 @cython.cclass
@@ -862,8 +880,8 @@ class Tracker:
                 and flow.a_port == sp
                 and flow.b_port == dp
                 and flow.scope == sc
-                and flow.a_hi == sh
-                and flow.b_hi == dh
+                and flow.extras.a_hi == sh
+                and flow.extras.b_hi == dh
                 and flow.v6 == v6
             ):
                 side = 0
@@ -875,8 +893,8 @@ class Tracker:
                 and flow.a_port == dp
                 and flow.b_port == sp
                 and flow.scope == sc
-                and flow.a_hi == dh
-                and flow.b_hi == sh
+                and flow.extras.a_hi == dh
+                and flow.extras.b_hi == sh
                 and flow.v6 == v6
             ):
                 side = 1
@@ -884,7 +902,7 @@ class Tracker:
                 receiver = flow.a
             else:
                 flow = self._find(sh, sl, sp, dh, dl, dp, sc, v6, slot)
-                if flow.a_lo == sl and flow.a_port == sp and flow.a_hi == sh:
+                if flow.a_lo == sl and flow.a_port == sp and flow.extras.a_hi == sh:
                     side = 0
                     sender = flow.a
                     receiver = flow.b
@@ -960,7 +978,7 @@ class Tracker:
             newest = self._incarnation(flow, sender, receiver, g)
             if newest is not flow:
                 cache[slot] = newest
-                if newest.a_lo == sl and newest.a_port == sp and newest.a_hi == sh:
+                if newest.a_lo == sl and newest.a_port == sp and newest.extras.a_hi == sh:
                     side = 0
                 else:
                     side = 1
@@ -968,13 +986,17 @@ class Tracker:
             sender = flow.b if side else flow.a
             receiver = flow.a if side else flow.b
             self._wireshark(flow, sender, receiver, g)
-            if flow.previous is not None and (fl & 0x12) != 0x02:
+            if flow.extras.previous is not None and (fl & 0x12) != 0x02:
                 newest = self._older_owner(flow, side, sender, receiver, g)
                 if newest is not flow:
                     _note_late(newest, flow, g.packet)
                     if (fl & 0x17) == 0x10 and receiver.state == _SYN_SENT:
                         flow.bits |= _B_CHALLENGED
-                    if newest.a_lo != flow.a_lo or newest.a_port != flow.a_port or newest.a_hi != flow.a_hi:
+                    if (
+                        newest.a_lo != flow.a_lo
+                        or newest.a_port != flow.a_port
+                        or newest.extras.a_hi != flow.extras.a_hi
+                    ):
                         side = 1 - side
                     flow = newest
                     sender = flow.b if side else flow.a
@@ -1046,15 +1068,15 @@ class Tracker:
         for at in range(len(held)):
             flow = held[at]
             held[at] = None
-            if flow.previous is not None:
-                self._presume_ack(flow.previous)
-                self._leaving.append(flow.previous)
-                flow.previous = None
+            if flow.extras.previous is not None:
+                self._presume_ack(flow.extras.previous)
+                self._leaving.append(flow.extras.previous)
+                _flow_extras_of(flow).previous = None
             flow.older = None
             flow.newer = None
             self._presume_ack(flow)
             self._leaving.append(flow)
-            del self._live[flow.key]
+            del self._live[_key(flow)]
             if len(self._leaving) >= FINISHED_TOGETHER:
                 self._write_leaving()
         for _, _, opened in self._reserved.values():
@@ -1077,8 +1099,8 @@ class Tracker:
         departed: object = self.departed
         self.departed = FlowFacts()
         for flow in self._live.values():
-            if flow.previous is not None:
-                self._leaving.append(flow.previous)
+            if flow.extras.previous is not None:
+                self._leaving.append(flow.extras.previous)
             self._leaving.append(flow)
             if len(self._leaving) >= SNAPSHOT_FLOWS:
                 self._write_leaving()
@@ -1118,7 +1140,7 @@ class Tracker:
         flows: list = list(self._live.values())
         places: dict = {}
         for flow in flows:
-            places[flow.key] = len(places)
+            places[_key(flow)] = len(places)
         return {
             "flows": flows,
             "embryonic": _places(self._embryonic, places),
@@ -1141,15 +1163,14 @@ class Tracker:
         flows: list = held["flows"]
         for flow in flows:
             _check(flow)
-            flow.key = _key(flow)
-            if flow.previous is not None:
-                _check(flow.previous)
-                flow.previous.key = flow.key
-                if _key(flow.previous) != flow.key or flow.previous.previous is not None:
+            key = _key(flow)
+            if flow.extras.previous is not None:
+                _check(flow.extras.previous)
+                if _key(flow.extras.previous) != key or flow.extras.previous.extras.previous is not None:
                     raise ValueError("a connection before another on other ports")
-                if flow.extras.foreign is not None and flow.previous.extras.late is not None:
-                    _flow_extras_of(flow).foreign = flow.previous.extras.late  # one list, which grows for both
-            self._live[flow.key] = flow
+                if flow.extras.foreign is not None and flow.extras.previous.extras.late is not None:
+                    _flow_extras_of(flow).foreign = flow.extras.previous.extras.late  # one list, which grows for both
+            self._live[key] = flow
         if len(self._live) != len(flows):
             raise ValueError("two flows of one 4-tuple")
         listed: list = [*held["embryonic"], *held["lasting"], *held["finished"]]
@@ -1238,16 +1259,16 @@ class Tracker:
                     and second.b_lo == dl
                     and second.a_port == sp
                     and second.b_port == dp
-                    and second.a_hi == sh
-                    and second.b_hi == dh
+                    and second.extras.a_hi == sh
+                    and second.extras.b_hi == dh
                 )
                 or (
                     second.a_lo == dl
                     and second.b_lo == sl
                     and second.a_port == dp
                     and second.b_port == sp
-                    and second.a_hi == dh
-                    and second.b_hi == sh
+                    and second.extras.a_hi == dh
+                    and second.extras.b_hi == sh
                 )
             )
         ):
@@ -1268,15 +1289,16 @@ class Tracker:
             flow.a = End()
             flow.b = End()
             flow.b.side = 1
-            flow.a_hi = sh
+            if sh:
+                _flow_extras_of(flow).a_hi = sh
             flow.a_lo = sl
             flow.a_port = sp
-            flow.b_hi = dh
+            if dh:
+                _flow_extras_of(flow).b_hi = dh
             flow.b_lo = dl
             flow.b_port = dp
             flow.scope = sc
             flow.v6 = v6
-            flow.key = key
             flow.history = b""
             self._live[key] = flow
         else:
@@ -1290,14 +1312,15 @@ class Tracker:
     def _begin(self, flow: Flow, sender: End, g: Segment) -> cython.void:
         """The flow's first captured segment: its number, and who is taken for the originator."""
         self.flows_seen += 1
-        if self._reserved and flow.key in self._reserved:
-            flow.number, quotes, flow.opened_packet = self._reserved.pop(flow.key)
+        key: bytes = _key(flow) if self._reserved else b""
+        if key in self._reserved:
+            flow.number, quotes, opened = self._reserved.pop(key)
+            _flow_extras_of(flow).opened_packet = opened
             _flow_extras_of(flow).w_quotes = quotes
             _flow_extras_of(flow).w_quoted = 1
         else:
             flow.number = self._streams
             self._streams += 1
-            flow.opened_packet = g.packet
         flow.first_ns = g.ts
         flow.last_ns = g.ts
         flow.first_packet = g.packet
@@ -1345,22 +1368,25 @@ class Tracker:
         fresh.b = End()
         fresh.b.side = 1
         if sender.side:
-            fresh.a_hi = flow.b_hi
+            if flow.extras.b_hi:
+                _flow_extras_of(fresh).a_hi = flow.extras.b_hi
             fresh.a_lo = flow.b_lo
             fresh.a_port = flow.b_port
-            fresh.b_hi = flow.a_hi
+            if flow.extras.a_hi:
+                _flow_extras_of(fresh).b_hi = flow.extras.a_hi
             fresh.b_lo = flow.a_lo
             fresh.b_port = flow.a_port
         else:
-            fresh.a_hi = flow.a_hi
+            if flow.extras.a_hi:
+                _flow_extras_of(fresh).a_hi = flow.extras.a_hi
             fresh.a_lo = flow.a_lo
             fresh.a_port = flow.a_port
-            fresh.b_hi = flow.b_hi
+            if flow.extras.b_hi:
+                _flow_extras_of(fresh).b_hi = flow.extras.b_hi
             fresh.b_lo = flow.b_lo
             fresh.b_port = flow.b_port
         fresh.scope = flow.scope
         fresh.v6 = flow.v6
-        fresh.key = flow.key
         fresh.history = b""
         # The sender of the SYN has lost its old end; the receiver's old end lives on until it is told.
         if g.flags & _ACK:
@@ -1371,13 +1397,13 @@ class Tracker:
                 flow.bits |= _B_REPLACED
             _extras_of(sender).replaced = 1
             self._set(flow, sender, _CLOSED, _INFERRED, _RE_REPLACED, g)
-        if flow.previous is not None:
-            self._leaving.append(flow.previous)
-            flow.previous = None
+        if flow.extras.previous is not None:
+            self._leaving.append(flow.extras.previous)
+            _flow_extras_of(flow).previous = None
         self._unlink(flow)
         flow.quick = 0
-        fresh.previous = flow
-        self._live[flow.key] = fresh
+        _flow_extras_of(fresh).previous = flow
+        self._live[_key(flow)] = fresh
         self._begin(fresh, fresh.a, g)
         fresh.bits |= _B_REUSED
         return fresh
@@ -1415,10 +1441,10 @@ class Tracker:
     @cython.cfunc
     def _older_owner(self, flow: Flow, side: cython.uint, sender: End, receiver: End, g: Segment) -> Flow:
         """The incarnation before, where the segment's numbers are its and not the newest one's."""
-        old: Flow = flow.previous
+        old: Flow = flow.extras.previous
         if g.packet == flow.first_packet:
             return flow
-        same: cython.bint = old.a_lo == flow.a_lo and old.a_port == flow.a_port and old.a_hi == flow.a_hi
+        same: cython.bint = old.a_lo == flow.a_lo and old.a_port == flow.a_port and old.extras.a_hi == flow.extras.a_hi
         old_side: cython.uint = side if same else 1 - side
         old_sender: End = old.b if old_side else old.a
         old_receiver: End = old.a if old_side else old.b
@@ -1480,10 +1506,10 @@ class Tracker:
             flow.bits |= _B_CHALLENGED
             return
         sender.window = g.window
-        if sender.reset and sender.state == _LISTEN:
+        if sender.extras.reset and sender.state == _LISTEN:
             self._unreset(flow, sender)
         if sender.state == _CLOSED and (
-            sender.extras.replaced or (sender.reset and g.ts - sender.extras.reset_ns > self._round_trip(flow))
+            sender.extras.replaced or (sender.extras.reset and g.ts - sender.extras.reset_ns > self._round_trip(flow))
         ):
             self._revive(flow, sender, g)
             self._follow_ack(sender, receiver)
@@ -1492,7 +1518,7 @@ class Tracker:
         self._on_ack(flow, sender, receiver, g)
         if g.flags & _FIN:
             self._on_fin(flow, sender, receiver, g, copy)
-        if flow.extras.half_start and not flow.extras.half_end and sender.fin_sent == 0 and not copy:
+        if flow.extras.half_start and not flow.extras.half_end and sender.extras.fin_sent == 0 and not copy:
             _flow_extras_of(flow).half_bytes = flow.extras.half_bytes + g.payload
 
     @cython.cfunc
@@ -1635,13 +1661,14 @@ class Tracker:
         elif sender.state == _CLOSED:
             flow.bits &= ~(_B_REFUSED | _B_ABORTED | _B_UNREACHABLE)
             flow.reset_by = 0
-            sender.reset = 0
+            if sender.extras.reset:
+                _extras_of(sender).reset = 0
             self._event(flow, sender, receiver, _EV_SYN, g)
         sender.syn_ns = g.ts
 
     @cython.cfunc
     def _on_synack(self, flow: Flow, sender: End, receiver: End, g: Segment) -> cython.void:
-        previous_ns: cython.longlong = flow.last_synack_ns
+        previous_ns: cython.longlong = flow.extras.last_synack_ns or flow.first_synack_ns
         fits: cython.bint = True
         if receiver.has_isn:
             fits = seq_lt(receiver.isn, g.ack) and seq_le(g.ack, receiver.snd_nxt)
@@ -1654,7 +1681,8 @@ class Tracker:
             _extras_of(sender).retransmissions = sender.extras.retransmissions + 1
             flow.synack_cause |= _C_CONFLICTING
             return
-        flow.last_synack_ns = g.ts
+        if previous_ns:
+            _flow_extras_of(flow).last_synack_ns = g.ts
         flow.bits |= _B_SYNACK_SEEN
         if sender.synacks > 1 and previous_ns:
             self._on_synack_again(flow, sender, receiver, g, previous_ns)
@@ -1693,21 +1721,21 @@ class Tracker:
         if g.ack == ((receiver.isn + 1) & _M32):
             if receiver.extras.syn_payload:
                 _extras_of(receiver).syn_payload = 0  # fast-open data that the responder did not take
-        if flow.previous is not None:
+        if flow.extras.previous is not None:
             self._replace_old_end(flow, sender, g)
         if crossing:
             sender.syn_acked = 1
             sender.syn_acked_ns = g.ts
             flow.bits |= _B_COMPLETE
-        if sender.reset and sender.state == _CLOSED and seq_lt((g.seq + 1 + g.payload) & _M32, sender.snd_nxt):
+        if sender.extras.reset and sender.state == _CLOSED and seq_lt((g.seq + 1 + g.payload) & _M32, sender.snd_nxt):
             return  # delayed on the path: it had sent more before it was reset
         self._event(flow, sender, receiver, _EV_SYN_ACK, g)
 
     @cython.cfunc
     def _replace_old_end(self, flow: Flow, end: End, g: Segment) -> cython.void:
         """The responder of a new handshake has given up its end of the connection before."""
-        old: Flow = flow.previous
-        same: cython.bint = old.a_lo == flow.a_lo and old.a_port == flow.a_port and old.a_hi == flow.a_hi
+        old: Flow = flow.extras.previous
+        same: cython.bint = old.a_lo == flow.a_lo and old.a_port == flow.a_port and old.extras.a_hi == flow.extras.a_hi
         side: cython.uint = end.side if same else 1 - end.side
         old_end: End = old.b if side else old.a
         if old_end.state != _CLOSED:
@@ -1721,7 +1749,7 @@ class Tracker:
         syn_between: cython.bint = receiver.extras.syn_retransmissions != 0 and receiver.syn_ns > previous_ns
         if _is_copy(g, sender.syn_id, sender.syn_tsval, previous_ns, syn_between):
             _extras_of(sender).duplicates = sender.extras.duplicates + 1
-            flow.last_synack_ns = previous_ns
+            _flow_extras_of(flow).last_synack_ns = previous_ns
             return
         round_trip: cython.longlong = self._round_trip(flow)
         if receiver.extras.syn_copy_ns > previous_ns and g.ts - receiver.extras.syn_copy_ns <= round_trip:
@@ -1737,7 +1765,7 @@ class Tracker:
         sender.syn_id = g.ip_id
         sender.syn_tsval = g.tsval
         sender.syn_ns = g.ts
-        if sender.reset and sender.state == _LISTEN:
+        if sender.extras.reset and sender.state == _LISTEN:
             self._unreset(flow, sender)
         if receiver.state == _SYN_SENT:
             self._event(flow, sender, receiver, _EV_SYN_ACK, g)
@@ -1882,7 +1910,7 @@ class Tracker:
     def _is_data_copy(self, sender: End, g: Segment, end: cython.uint) -> cython.bint:
         if g.flags & _FIN:
             return (
-                sender.fin_sent != 0
+                sender.extras.fin_sent != 0
                 and end == sender.extras.fin_end
                 and _is_copy(g, sender.extras.fin_id, sender.extras.fin_tsval, sender.extras.fin_ns, False)
             )
@@ -1996,7 +2024,7 @@ class Tracker:
         else:
             ahead = (g.ack - receiver.snd_nxt) & _M32
             if ahead != 0 and ahead < _HALF:
-                if ahead >= _FAR or receiver.fin_sent:
+                if ahead >= _FAR or receiver.extras.fin_sent:
                     return
                 if receiver.has_sent:
                     _extras_of(receiver).missing = receiver.extras.missing + 1
@@ -2011,19 +2039,23 @@ class Tracker:
         self._acknowledge(sender, g)
         self._pass_holes(flow, receiver, g.ack)
         self._on_handshake_ack(flow, sender, receiver, g)
-        if receiver.fin_sent and seq_le(receiver.extras.fin_end, g.ack):
+        if receiver.extras.fin_sent and seq_le(receiver.extras.fin_end, g.ack):
             _extras_of(receiver).fin_acked_ns = g.ts
-        if receiver.fin_sent and not receiver.fin_acked and seq_le(receiver.extras.fin_end, g.ack):
-            receiver.fin_acked = 1
-            if sender.fin_sent and not sender.fin_acked and (sender.state == _FIN_WAIT_1 or sender.state == _CLOSING):
+        if receiver.extras.fin_sent and not receiver.extras.fin_acked and seq_le(receiver.extras.fin_end, g.ack):
+            _extras_of(receiver).fin_acked = 1
+            if (
+                sender.extras.fin_sent
+                and not sender.extras.fin_acked
+                and (sender.state == _FIN_WAIT_1 or sender.state == _CLOSING)
+            ):
                 if sender.basis != _OBSERVED:
                     g.sure = 0  # it may have been LAST_ACK
                 self._event(flow, sender, receiver, _EV_ACK_OF_CROSSED_FIN, g)
             else:
-                if sender.fin_sent and not receiver.extras.fin_covers:
+                if sender.extras.fin_sent and not receiver.extras.fin_covers:
                     g.sure = 0  # the FIN may have come before the ACK of its own
                 self._event(flow, sender, receiver, _EV_ACK_OF_FIN, g)
-            if not sender.fin_sent and not (g.flags & _FIN) and not flow.extras.half_start:
+            if not sender.extras.fin_sent and not (g.flags & _FIN) and not flow.extras.half_start:
                 _flow_extras_of(flow).half_start = g.ts
 
     @cython.cfunc
@@ -2087,7 +2119,8 @@ class Tracker:
     def _follow_ack(self, end: End, peer: End) -> cython.void:
         """An end wrongly taken for CLOSED may have acknowledged the peer's FIN: its next ACK makes its state follow."""
         if end.state == _ESTABLISHED or end.state == _FIN_WAIT_1 or end.state == _FIN_WAIT_2:
-            peer.fin_acked = 0
+            if peer.extras.fin_acked:
+                _extras_of(peer).fin_acked = 0
 
     @cython.cfunc
     def _presume_ack(self, flow: Flow) -> cython.void:
@@ -2123,25 +2156,25 @@ class Tracker:
     @cython.cfunc
     def _on_fin(self, flow: Flow, sender: End, receiver: End, g: Segment, copy: cython.bint) -> cython.void:
         end: cython.uint = (g.seq + g.payload + 1) & _M32
-        acked_peer: cython.bint = receiver.fin_sent != 0 and seq_le(receiver.extras.fin_end, g.ack)
-        if not sender.fin_sent:
+        acked_peer: cython.bint = receiver.extras.fin_sent != 0 and seq_le(receiver.extras.fin_end, g.ack)
+        if not sender.extras.fin_sent:
             if seq_lt(sender.snd_nxt, end) or (sender.has_isn and seq_le(end, sender.isn)):
                 return  # of another connection: before this one's first octet, or far beyond its last
-            sender.fin_sent = 1
+            _extras_of(sender).fin_sent = 1
             _extras_of(sender).fin_end = end
             _extras_of(sender).fin_covers = acked_peer and not g.late
             _extras_of(sender).fin_ns = g.ts
             _extras_of(sender).fin_id = g.ip_id
             _extras_of(sender).fin_tsval = g.tsval
-            if not receiver.fin_sent:
+            if not receiver.extras.fin_sent:
                 flow.closed_by = 1 + sender.side
-            elif not receiver.fin_acked:
+            elif not receiver.extras.fin_acked:
                 flow.closed_by = 3
                 flow.bits |= _B_CROSSED_FINS
             if flow.extras.half_start and not flow.extras.half_end:
                 _flow_extras_of(flow).half_end = g.ts
                 _flow_extras_of(flow).half_bytes = flow.extras.half_bytes + g.payload
-            crossed: cython.bint = sender.state == _CLOSE_WAIT and receiver.fin_acked != 0 and not acked_peer
+            crossed: cython.bint = sender.state == _CLOSE_WAIT and receiver.extras.fin_acked != 0 and not acked_peer
             self._event(flow, sender, receiver, _EV_CROSSED_FIN if crossed else _EV_FIN, g)
             return
         if end != sender.extras.fin_end or copy:
@@ -2150,7 +2183,7 @@ class Tracker:
             if receiver.state == _TIME_WAIT:
                 self._refresh(flow, receiver, _RE_TIME_WAIT_RESTART, g, 0)
             return
-        if sender.fin_acked and g.ts - sender.extras.fin_acked_ns > self._round_trip(flow):
+        if sender.extras.fin_acked and g.ts - sender.extras.fin_acked_ns > self._round_trip(flow):
             self._unacknowledge_fin(flow, sender, g)
         elif sender.state == _FIN_WAIT_1 or sender.state == _CLOSING or sender.state == _LAST_ACK:
             if not g.sure:
@@ -2191,11 +2224,11 @@ class Tracker:
                 # It acknowledges data: a socket sent this, not a host that has none.
                 flow.bits |= _B_CONFIRMED
                 flow.bits &= ~_B_CONTRADICTED
-        sender.reset = 1
+        _extras_of(sender).reset = 1
         _extras_of(sender).reset_ns = g.ts
-        receiver.reset = 1
+        _extras_of(receiver).reset = 1
         _extras_of(receiver).reset_ns = g.ts
-        if not flow.reset_by and not (sender.fin_acked and receiver.fin_acked):
+        if not flow.reset_by and not (sender.extras.fin_acked and receiver.extras.fin_acked):
             flow.reset_by = 1 + sender.side
             flow.bits &= ~_B_RST_ACK
             if g.flags & _ACK:
@@ -2212,7 +2245,7 @@ class Tracker:
                     self._withdraw(flow, receiver)
                 if sender.state == _ESTABLISHED and sender.basis == _INFERRED:
                     self._withdraw(flow, sender)
-        elif not (sender.fin_acked and receiver.fin_acked):
+        elif not (sender.extras.fin_acked and receiver.extras.fin_acked):
             flow.bits |= _B_RESET
             if (
                 responder
@@ -2246,7 +2279,7 @@ class Tracker:
         return (
             sender.state == _FIN_WAIT_2
             and not (g.flags & _ACK)
-            and receiver.fin_sent != 0
+            and receiver.extras.fin_sent != 0
             and sender.has_ack
             and ((sender.ack_out + 1) & _M32) == receiver.extras.fin_end
         )
@@ -2271,7 +2304,7 @@ class Tracker:
             return True
         if g.seq == expected or (sender.has_nxt and g.seq == sender.snd_nxt):
             return True
-        if sender.fin_sent and g.seq == ((sender.extras.fin_end - 1) & _M32):
+        if sender.extras.fin_sent and g.seq == ((sender.extras.fin_end - 1) & _M32):
             return True
         if receiver.state == _SYN_RECEIVED:
             return in_window(g.seq, expected, receiver.window + 1)
@@ -2294,7 +2327,7 @@ class Tracker:
             if not (batch.mark[row] & _MARK_CUT):
                 self._reserve(key, batch.flags[row], batch.packet[row])
             return
-        sender: End = flow.a if (flow.a_hi, flow.a_lo, flow.a_port) == source else flow.b
+        sender: End = flow.a if (flow.extras.a_hi, flow.a_lo, flow.a_port) == source else flow.b
         if not (batch.mark[row] & _MARK_CUT):
             self._wireshark_quote(flow, sender, batch.flags[row], batch.seq[row], batch.packet[row])
         if not sender.has_isn or batch.seq[row] != sender.isn:
@@ -2359,17 +2392,18 @@ class Tracker:
     ) -> cython.void:
         """Move an end, and log it; several moves by one packet are one."""
         log: bytes = flow.log
-        size: cython.Py_ssize_t = len(log) >> 3
+        size: cython.Py_ssize_t = _words(log)
         packed: cython.ulonglong = g.packet
         last: cython.ulonglong
         packed = (packed << 16) | (reason << 8) | (basis << 5) | (state << 1) | end.side
-        if state != end.state or end.basis == _UNKNOWN:
-            end.since = g.ts
         if state != end.state:
-            end.before_refresh = end.refresh
-            if end.extras is not _NO_END_EXTRAS:
+            # What nothing kept alive since it began was last refreshed then: `_withdraw` finds that in the log.
+            if end.extras is not _NO_END_EXTRAS or end.refresh != end.since:
+                _extras_of(end).before_refresh = end.refresh
                 end.extras.before_repeats = end.extras.repeats
                 end.extras.before_interval = end.extras.interval
+        if state != end.state or end.basis == _UNKNOWN:
+            end.since = g.ts
         if state != _CLOSING or end.state != _FIN_WAIT_1:  # the same FIN waits for its ACK in both
             if state != end.state and end.extras is not _NO_END_EXTRAS:
                 end.extras.repeats = 0
@@ -2411,7 +2445,7 @@ class Tracker:
     def _withdraw(self, flow: Flow, end: End) -> cython.void:
         """Take back the end's last assumption, from its own time on: the state before it never ended."""
         log: bytes = flow.log
-        at: cython.Py_ssize_t = (len(log) >> 3) - 1
+        at: cython.Py_ssize_t = _words(log) - 1
         entry: cython.ulonglong
         taken: cython.bint = False
         while at > 0:
@@ -2421,7 +2455,7 @@ class Tracker:
                     end.state = (entry >> 1) & 0xF
                     end.basis = (entry >> 5) & 3
                     end.since = _word(log, at - 1)
-                    end.refresh = end.before_refresh
+                    end.refresh = end.extras.before_refresh or end.since
                     if end.extras is not _NO_END_EXTRAS:
                         end.extras.repeats = end.extras.before_repeats
                         end.extras.interval = end.extras.before_interval
@@ -2439,7 +2473,7 @@ class Tracker:
     def _unacknowledge_fin(self, flow: Flow, end: End, g: Segment) -> cython.void:
         """A FIN repeated after its ACK was captured: the ACK did not arrive, and what rested on it is taken back."""
         log: bytes = flow.log
-        at: cython.Py_ssize_t = (len(log) >> 3) - 1
+        at: cython.Py_ssize_t = _words(log) - 1
         entry: cython.ulonglong
         state: cython.uint
         reason: cython.ulonglong
@@ -2448,7 +2482,8 @@ class Tracker:
         basis: cython.uint = _OBSERVED if g.sure else _INFERRED
         final: cython.uint
         interval: cython.longlong = g.ts - end.extras.fin_ns
-        end.fin_acked = 0
+        if end.extras.fin_acked:
+            _extras_of(end).fin_acked = 0
         _extras_of(end).contradicted = 1
         final = _FIN_WAIT_1
         while at > 0:
@@ -2476,7 +2511,8 @@ class Tracker:
             at -= 2
         end.state = final
         end.basis = basis
-        end.reset = 0
+        if end.extras.reset:
+            _extras_of(end).reset = 0
         _extras_of(end).repeats = end.extras.fin_repeats
         if not flow.extras.half_end:
             if flow.extras.half_start:
@@ -2487,7 +2523,7 @@ class Tracker:
     def _revive(self, flow: Flow, end: End, g: Segment) -> cython.void:
         """It sends on although a RST, or a SYN in its name, should have ended it: forged, or never arrived."""
         log: bytes = flow.log
-        at: cython.Py_ssize_t = (len(log) >> 3) - 1
+        at: cython.Py_ssize_t = _words(log) - 1
         entry: cython.ulonglong
         if flow.reset_by == 1 + end.side:
             # Whoever sent the RST was not the connection's end.
@@ -2504,7 +2540,8 @@ class Tracker:
                     end.state = (entry >> 1) & 0xF
                     end.basis = _INFERRED  # of this connection or of the next, whose SYN was not captured
                     end.since = _word(log, at - 1)
-                    end.reset = 0
+                    if end.extras.reset:
+                        _extras_of(end).reset = 0
                     if end.extras.replaced:
                         _extras_of(end).replaced = 0
                     self._refresh(flow, end, _RE_REVIVED, g, 0)
@@ -2516,17 +2553,20 @@ class Tracker:
     def _unreset(self, flow: Flow, end: End) -> cython.void:
         """A SYN_RECEIVED that goes on after a RST in its window ignored it (RFC 5961 section 3: only the exact one)."""
         self._withdraw(flow, end)
-        end.reset = 0
+        if end.extras.reset:
+            _extras_of(end).reset = 0
         flow.reset_by = 0
         flow.bits &= ~_B_ABORTED
 
     @cython.cfunc
     def _disown(self, flow: Flow, end: End) -> cython.void:
         """The SYN that seemed to replace `end` was not its host's: nobody is in SYN_SENT there."""
-        newest: Flow = self._live.get(flow.key)
+        newest: Flow = self._live.get(_key(flow))
         if newest is None or newest is flow:
             return
-        same: cython.bint = newest.a_lo == flow.a_lo and newest.a_port == flow.a_port and newest.a_hi == flow.a_hi
+        same: cython.bint = (
+            newest.a_lo == flow.a_lo and newest.a_port == flow.a_port and newest.extras.a_hi == flow.extras.a_hi
+        )
         side: cython.uint = end.side if same else 1 - end.side
         forged: End = newest.b if side else newest.a
         log: bytes = newest.log
@@ -2534,7 +2574,7 @@ class Tracker:
         entry: cython.ulonglong
         if forged.state != _SYN_SENT:
             return
-        for at in range(1, len(log) >> 3, 2):
+        for at in range(1, _words(log), 2):
             entry = _word(log, at)
             if (entry & 1) == side:
                 log = newest.log = _changed(log, at, entry | 0x80)
@@ -2570,10 +2610,10 @@ class Tracker:
         """Put the flow into the list where it belongs, and see whether the short way is enough for it."""
         a: End = flow.a
         b: End = flow.b
-        if flow.previous is not None and (flow.bits & _B_CONFIRMED) and self._is_over(flow.previous):
+        if flow.extras.previous is not None and (flow.bits & _B_CONFIRMED) and self._is_over(flow.extras.previous):
             # The connection before is over and this one is proven: old numbers have no one to belong to.
-            self._leaving.append(flow.previous)
-            flow.previous = None
+            self._leaving.append(flow.extras.previous)
+            _flow_extras_of(flow).previous = None
         flow.quick = (
             a.state == _ESTABLISHED
             and b.state == _ESTABLISHED
@@ -2582,20 +2622,20 @@ class Tracker:
             and a.has_ack
             and b.has_ack
             and (flow.bits & (_B_CONFIRMED | _B_CENSORED_START)) != 0
-            and flow.previous is None
+            and flow.extras.previous is None
             and not a.extras.holes
             and not b.extras.holes
         )
         if flow.quick and (flow.listed == 0 or flow.listed == 3):
             return
         if self._is_over(flow):
-            if flow.listed != 2 and self._live.get(flow.key) is flow:
+            if flow.listed != 2 and self._live.get(_key(flow)) is flow:
                 self._unlink(flow)
                 self._append_finished(flow)
             return
         if flow.listed == 2 or (flow.listed == 1 and flow.bits & (_B_COMPLETE | _B_CENSORED_START)):
             self._unlink(flow)
-            if self._live.get(flow.key) is flow:
+            if self._live.get(_key(flow)) is flow:
                 self._append(flow, self._lasting, 3)
 
     @cython.cfunc
@@ -2624,7 +2664,7 @@ class Tracker:
         both: cython.ulonglong
         if len(self._finished) == 1:
             return 0
-        both = _mixed(flow.a_hi, flow.a_lo, flow.a_port) + _mixed(flow.b_hi, flow.b_lo, flow.b_port)
+        both = _mixed(flow.extras.a_hi, flow.a_lo, flow.a_port) + _mixed(flow.extras.b_hi, flow.b_lo, flow.b_port)
         return (((both & _M64) * _K_ALL) & _M64) >> _SHIFT
 
     @cython.cfunc
@@ -2647,16 +2687,18 @@ class Tracker:
     @cython.cfunc
     def _leave(self, flow: Flow) -> cython.void:
         """The flow, and the incarnation before it, leave the tracker."""
-        slot: cython.Py_ssize_t = _slot(flow.a_hi, flow.a_lo, flow.a_port, flow.b_hi, flow.b_lo, flow.b_port)
+        slot: cython.Py_ssize_t = _slot(
+            flow.extras.a_hi, flow.a_lo, flow.a_port, flow.extras.b_hi, flow.b_lo, flow.b_port
+        )
         self._unlink(flow)
-        del self._live[flow.key]
+        del self._live[_key(flow)]
         if self._cache[slot] is flow:
             self._cache[slot] = self._nothing
         elif self._cache[slot ^ 1] is flow:
             self._cache[slot ^ 1] = self._nothing
-        if flow.previous is not None:
-            self._leaving.append(flow.previous)
-            flow.previous = None
+        if flow.extras.previous is not None:
+            self._leaving.append(flow.extras.previous)
+            _flow_extras_of(flow).previous = None
         self._leaving.append(flow)
 
     @cython.cfunc
@@ -2705,11 +2747,9 @@ class Tracker:
     @cython.cfunc
     def _packed_log(self, flow: Flow) -> bytes:
         """The log with side 0 the originator."""
-        words: object = array("Q")
-        words.frombytes(flow.log)
+        log: bytes = flow.log
         at: cython.Py_ssize_t
-        if byteorder == "big":
-            words.byteswap()
+        words: object = array("Q", [_word(log, at) for at in range(_words(log))])
         if flow.originator:
             for at in range(1, len(words), 2):
                 words[at] ^= 1
@@ -2833,10 +2873,11 @@ class Tracker:
         elif (flags & _SYN) and (flags & (_FIN | _RST)):
             self._zeek_once(flow, sender, _Z_ONCE_Q, 81)
         elif flags & _SYN:
-            if not (sender.z_seen & _Z_HAS_SYN) or sender.z_syn != ((g.seq - sender.z_start) & _M32):
+            if not (sender.z_seen & _Z_HAS_SYN) or sender.extras.z_syn != ((g.seq - sender.z_start) & _M32):
                 sender.z_seen |= _Z_HAS_SYN
                 self._letter(flow, sender, 72 if flags & _ACK else 83)
-            sender.z_syn = (g.seq - sender.z_start) & _M32
+            if sender.extras.z_syn != ((g.seq - sender.z_start) & _M32):
+                _extras_of(sender).z_syn = (g.seq - sender.z_start) & _M32
         elif flags & _FIN:
             if not (sender.z_seen & _Z_HAS_FIN) or sender.extras.z_fin != ((g.seq + g.payload) & _M32):
                 sender.z_seen |= _Z_HAS_FIN
@@ -2936,18 +2977,9 @@ def _places(ring: Flow, places: dict) -> list:
     flow: Flow = ring.newer
     found: list = []
     while flow is not ring:
-        found.append(places[flow.key])
+        found.append(places[_key(flow)])
         flow = flow.newer
     return found
-
-
-def _key(flow: Flow) -> bytes:
-    """The flow's key among the live ones, as `_find` makes it."""
-    a: tuple = (flow.a_hi, flow.a_lo, flow.a_port)
-    b: tuple = (flow.b_hi, flow.b_lo, flow.b_port)
-    low: tuple = min(a, b)
-    high: tuple = max(a, b)
-    return _packed_key(low[0], low[1], low[2], high[0], high[1], high[2], flow.scope, flow.v6)
 
 
 def _check(flow: Flow) -> None:
@@ -2967,7 +2999,7 @@ def _check(flow: Flow) -> None:
             raise ValueError("half a hole")
     if len(flow.log) % 16:
         raise ValueError("a log that breaks off")
-    for at in range(1, len(flow.log) >> 3, 2):
+    for at in range(1, _words(flow.log), 2):
         if (_word(flow.log, at) >> 1) & 0xF >= _STATES:
             raise ValueError("a log of no states")
 
@@ -3148,18 +3180,18 @@ def _write_flow(rows: cython.ulonglong[::1], at: cython.Py_ssize_t, flow: Flow) 
     o: End = flow.b if flow.originator else flow.a
     r: End = flow.a if flow.originator else flow.b
     bits: cython.uint = flow.bits
-    if o.fin_acked:
+    if o.extras.fin_acked:
         bits |= _B_O_FIN_ACKED
-    if r.fin_acked:
+    if r.extras.fin_acked:
         bits |= _B_R_FIN_ACKED
     if o.extras.forged:
         bits |= _B_O_FORGED_RST
     if r.extras.forged:
         bits |= _B_R_FORGED_RST
     rows[at] = flow.number
-    rows[at + 1] = flow.b_hi if flow.originator else flow.a_hi
+    rows[at + 1] = flow.extras.b_hi if flow.originator else flow.extras.a_hi
     rows[at + 2] = flow.b_lo if flow.originator else flow.a_lo
-    rows[at + 3] = flow.a_hi if flow.originator else flow.b_hi
+    rows[at + 3] = flow.extras.a_hi if flow.originator else flow.extras.b_hi
     rows[at + 4] = flow.a_lo if flow.originator else flow.b_lo
     rows[at + 5] = flow.b_port if flow.originator else flow.a_port
     rows[at + 6] = flow.a_port if flow.originator else flow.b_port
@@ -3176,7 +3208,7 @@ def _write_flow(rows: cython.ulonglong[::1], at: cython.Py_ssize_t, flow: Flow) 
     rows[at + 17] = _NO_VALUE if flow.rtt_responder < 0 else flow.rtt_responder
     rows[at + 18] = _NO_VALUE if flow.rtt_originator < 0 else flow.rtt_originator
     rows[at + 19] = _time(flow.first_synack_ns)
-    rows[at + 20] = _time(flow.last_synack_ns)
+    rows[at + 20] = _time(flow.extras.last_synack_ns or flow.first_synack_ns)
     rows[at + 21] = _time(flow.extras.half_start)
     rows[at + 22] = _time(flow.extras.half_end)
     rows[at + 23] = flow.extras.half_bytes
@@ -3186,6 +3218,6 @@ def _write_flow(rows: cython.ulonglong[::1], at: cython.Py_ssize_t, flow: Flow) 
         complete = complete & (_W_SYN | _W_DATA) if complete & _W_SYN else 0
     rows[at + 24] = complete | flow.extras.w_quotes
     rows[at + 25] = flow.extras.icmp
-    rows[at + 26] = flow.opened_packet
+    rows[at + 26] = flow.extras.opened_packet or flow.first_packet
     at = _write_end(rows, at + 27, o, r)
     _write_end(rows, at, r, o)
