@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from analyzer.findings.counting import Hosts
 from analyzer.findings.index import SECOND_NS, Host, Index, ListenerKey
-from analyzer.flows.columns import BY_NAME, address_text
-from analyzer.flows.facts import host_halves
+from analyzer.flows.columns import BY_NAME, host_text
 
 MAX_FLOWS = 1000  # flow numbers a finding lists: a flood must not make the report as long as the capture
 MAX_FILTERED = 50  # flows in a display filter: a line that can still be read and pasted
@@ -18,13 +17,10 @@ MAX_EXAMPLES = 3
 MAX_NAMED = 4  # hosts or ports named in a line
 MAX_PLACES = 5  # findings of one cause: listeners beyond that share one
 
-_IPV4_MAPPED = 0xFFFF  # bits 32 to 47 of the lower half
-
 
 def host(address: Host) -> str:
     """An address as text."""
-    high, low = host_halves(address)
-    return address_text(high, low, bool(high or low >> 32 != _IPV4_MAPPED))
+    return host_text(address)
 
 
 def endpoint(address: Host, port: int) -> str:

@@ -63,6 +63,12 @@ def _ipv4_text(number: int) -> str:
     return f"{number >> 24}.{number >> 16 & 0xFF}.{number >> 8 & 0xFF}.{number & 0xFF}"
 
 
+def host_text(host: bytes) -> str:
+    """The same of an address as `facts.host_key` makes it."""
+    high, low = host_halves(host)
+    return address_text(high, low, ipv6=bool(high or low >> 32 != _IPV4_MAPPED))
+
+
 def address_bytes(high: int, low: int, ipv6: bool) -> bytes:
     """The same as on the wire: 4 or 16 bytes."""
     if ipv6:
@@ -192,8 +198,7 @@ def _icmp_sender(table: FlowTable, row: int) -> str | None:
     sender = table.icmp_sender(row)
     if sender is None:
         return None
-    high, low = host_halves(sender)
-    return address_text(high, low, ipv6=bool(high or low >> 32 != _IPV4_MAPPED))
+    return host_text(sender)
 
 
 Get = Callable[[FlowTable, int], Any]
