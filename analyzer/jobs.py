@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
 from analyzer.errors import AnalyzerError
 from analyzer.flows.facts import FlowFacts
-from analyzer.processes import CAN_FORK, forked, processors, stop
+from analyzer.processes import CAN_FORK, piped, processors, stop
 from analyzer.segments import SHARDS
 from analyzer.tcp.tracker import MAX_FLOWS
 
@@ -170,21 +170,12 @@ class _Worker:
     """A forked process at work on one part, and the pipe through which its result comes."""
 
     def __init__(self, work: Callable[[int], Any], part: int, before: list[_Worker]) -> None:
-        reading, writing = os.pipe()
-
-        def tell() -> None:
-            os.close(reading)
+        def tell(writing: int) -> None:
             for worker in before:
                 worker._pipe.close()
             _tell(work, part, writing)
 
-        try:
-            self._process = forked(tell)
-        except OSError:
-            os.close(reading)
-            raise
-        finally:
-            os.close(writing)
+        self._process, reading = piped(tell)
         self._pipe: BinaryIO = os.fdopen(reading, "rb")
 
     def found(self) -> Any:

@@ -37,6 +37,26 @@ def forked(work: Callable[[], object]) -> int:
         os._exit(status)
 
 
+def piped(work: Callable[[int], object]) -> tuple[int, int]:
+    """Start a process that does `work` with the writing end of a pipe; its id, and the reading end.
+
+    Raises OSError where none can be forked.
+    """
+    reading, writing = os.pipe()
+
+    def begin() -> None:
+        os.close(reading)
+        work(writing)
+
+    try:
+        return forked(begin), reading
+    except OSError:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
+
+
 def succeeds(process: int) -> bool:
     """Wait until it has ended; whether its status is 0."""
     return os.waitpid(process, 0)[1] == 0

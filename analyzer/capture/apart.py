@@ -15,7 +15,7 @@ from typing import BinaryIO
 from analyzer.capture.compression import ByteSource, Decompressed
 from analyzer.capture.sources import RawFile
 from analyzer.errors import AnalyzerError, CaptureError
-from analyzer.processes import forked, stop
+from analyzer.processes import piped, stop
 
 #: length of what follows, 0 for the end; stored bytes read by then
 _HEADER = Struct("<IQ")
@@ -36,20 +36,12 @@ class Apart:
         self._layers = layers
         self._left = b""
         self._ended = False
-        reading, writing = os.pipe()
-        _enlarge(writing)
 
-        def work() -> None:
-            os.close(reading)
+        def work(writing: int) -> None:
+            _enlarge(writing)
             _work(source, stored, layers, writing)
 
-        try:
-            self._process = forked(work)
-        except OSError:
-            os.close(reading)
-            raise
-        finally:
-            os.close(writing)
+        self._process, reading = piped(work)
         self._pipe: BinaryIO = os.fdopen(reading, "rb", buffering=_PIPE_BYTES)
 
     def read(self, size: int) -> bytes:

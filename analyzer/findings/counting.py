@@ -349,11 +349,10 @@ _LISTS = (
 )
 
 
-def read(index: Index, facts: Any, order: Sequence[int]) -> None:
-    """Fill `index` from rows of facts (`FlowFacts.rows`); `order`: where its rows lie in them."""
+def read(index: Index, facts: Any, row_at: array[int]) -> None:
+    """Fill `index` from rows of facts (`FlowFacts.rows`); `row_at`: of each place in them, its row."""
     first = 0
     listeners = _Listeners(index.listeners)
-    row_at = _inverse(order)
     for block in _blocks(facts, _LOOKED_AT):
         _count(index, listeners, block, row_at, first)
         first += len(block) // WIDTH
@@ -361,8 +360,8 @@ def read(index: Index, facts: Any, order: Sequence[int]) -> None:
         setattr(index, name, _sorted(getattr(index, name)))
 
 
-def _inverse(order: Any) -> array[int]:
-    """Of each place of the facts, its row."""
+def inverse(order: Any) -> array[int]:
+    """Of each place of the facts its row, where `order` has of each row its place."""
     places: cython.ulonglong[::1] = order if len(order) else array("Q", (0,))
     made = array("I", bytes(4 * len(order)))
     rows: cython.uint[::1] = made or array("I", (0,))

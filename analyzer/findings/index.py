@@ -79,7 +79,8 @@ class Index:
         self.doubts: dict[str, str] = {}  # what is wrong with the capture: its kind → in words
         self._claimed = bytearray(len(table))
         self._rows, self._order = table.facts.rows, table.order
-        counting.read(self, self._rows, self._order)
+        self._row_at = counting.inverse(self._order)
+        counting.read(self, self._rows, self._row_at)
         if self.evicted:
             self._leave_out_pieces()
 
@@ -196,8 +197,7 @@ class Index:
 
     def rows_of(self, places: Iterable[int]) -> list[int]:
         """Rows, in order, of places in the facts (which are in order of leaving the tracker)."""
-        wanted = set(places)
-        return [row for row, place in enumerate(self._order) if place in wanted] if wanted else []
+        return sorted({self._row_at[place] for place in places})
 
     def repeats(self, row: int, end: str) -> int:
         """How often `o_` or `r_` has sent its FIN again, at most (copies made by the capture left out)."""

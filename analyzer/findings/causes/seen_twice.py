@@ -58,10 +58,9 @@ def _pairs(index: Index) -> list[tuple[int, int]]:
         "Q", (isn if bits & _BEGINS else 0 for isn, bits in zip(column("o_isn"), column("bits"), strict=True))
     )
     groups = met_again(begun, MAX_SIGHTS)
-    row_at = {index.table.order[row]: row for row in index.rows_of(place for places in groups for place in places)}
     pairs = []
     for places in groups:
-        rows = sorted((row_at[place] for place in places), key=lambda row: (index.fact(row, "first_ns"), row))
+        rows = sorted(index.rows_of(places), key=lambda row: index.fact(row, "first_ns"))
         pairs += [(rows[0], row) for row in rows[1:] if _same(index, rows[0], row)]
     return sorted(pairs)
 
