@@ -123,6 +123,18 @@ class Listener:
         self.last_sign_ns = 0  # last packet of any flow in which it sent something; 0 if it never did
         self.plain = self.others = self.others_completed = 0
 
+    def told(self) -> tuple[tuple[bytes, int, int], tuple[int, int, int, int]]:
+        """Its key and what was counted, for `add` elsewhere."""
+        return self.key, (self.last_sign_ns, self.plain, self.others, self.others_completed)
+
+    def add(self, counted: tuple[int, int, int, int]) -> None:
+        """Add what was counted of the same listener elsewhere."""
+        last_sign_ns, plain, others, completed = counted
+        self.last_sign_ns = max(self.last_sign_ns, last_sign_ns)
+        self.plain += plain
+        self.others += others
+        self.others_completed += completed
+
     @property
     def attempts(self) -> int:
         """All of them."""
@@ -247,6 +259,30 @@ class Sources:
         self._counts[at + 1] += completed
         self._counts[at + 2] += spoke
 
+    def told(self) -> array[int]:
+        """Five words a host: its address and what was counted, for `add` elsewhere."""
+        number: cython.Py_ssize_t
+        word: cython.Py_ssize_t
+        made = array("Q", bytes(8 * 5 * self._numbers.count))
+        out: cython.ulonglong[::1] = made or array("Q", (0,))
+        for number in range(self._numbers.count):
+            for word in range(2):
+                out[5 * number + word] = self._numbers._keys[3 * number + word]
+            for word in range(3):
+                out[5 * number + 2 + word] = self._counts[3 * number + word]
+        return made
+
+    def add(self, counted: array[int]) -> None:
+        """Add what was counted elsewhere."""
+        words: cython.ulonglong[::1] = counted or array("Q", (0,))
+        host: cython.Py_ssize_t
+        word: cython.Py_ssize_t
+        at: cython.Py_ssize_t
+        for host in range(len(counted) // 5):
+            at = self._at(words[5 * host], words[5 * host + 1])
+            for word in range(3):
+                self._counts[at + word] += words[5 * host + 2 + word]
+
     def _count(self, host: bytes, which: cython.Py_ssize_t) -> int:
         high, low = host_halves(host)
         number: cython.Py_ssize_t = self._numbers.find(high, low, 0)
@@ -342,7 +378,7 @@ _LOOKED_AT = array(
 
 
 #: the lists of an index that hold rows
-_LISTS = (
+LISTS = (
     *("unanswered", "refused", "unreachable", "half_open", "aborted", "after_ack", "deferred", "syn_repeated"),
     *("challenged", "reused", "stale_rst", "retried", "fast_open_dropped", "forged_rst", "stuck", "evicted", "reset"),
     *("half_closed", "fin_waiting", "missing", "one_way", "duplicated"),
@@ -356,7 +392,7 @@ def read(index: Index, facts: Any, row_at: array[int]) -> None:
     for block in _blocks(facts, _LOOKED_AT):
         _count(index, listeners, block, row_at, first)
         first += len(block) // WIDTH
-    for name in _LISTS:
+    for name in LISTS:
         setattr(index, name, _sorted(getattr(index, name)))
 
 
@@ -638,9 +674,9 @@ class Checksums(NamedTuple):
     taken: Hosts  # few, and none came again
 
 
-def checksums(facts: Any, share: float, named: int) -> Checksums:
-    """Tell those hosts apart; `share`: of its segments, from which on a host offloads; `named`: how many are the first
-    few."""
+def wrong_sums(facts: Any) -> array[int]:
+    """Hosts that sent wrong checksums, four words each: the address, how many, and how many of them in flows in which
+    as many segments had to be sent again."""
     rows: cython.ulonglong[::1]
     row: cython.Py_ssize_t
     at: cython.Py_ssize_t
@@ -655,33 +691,87 @@ def checksums(facts: Any, share: float, named: int) -> Checksums:
             for side in range(2):
                 if rows[at + (_R_BAD if side else _O_BAD)]:
                     numbers.add(rows[at + (_R_HI if side else _O_HI)], rows[at + (_R_LO if side else _O_LO)], 0)
-    zeros = array("Q", bytes(8 * max(numbers.count, 1)))
-    wrong: cython.ulonglong[::1] = zeros[:]
-    again: cython.ulonglong[::1] = zeros[:]
-    sent: cython.ulonglong[::1] = zeros
+    made = array("Q", bytes(8 * 4 * numbers.count))
+    out: cython.ulonglong[::1] = made or array("Q", (0,))
+    for number in range(numbers.count):
+        out[4 * number] = numbers._keys[3 * number]
+        out[4 * number + 1] = numbers._keys[3 * number + 1]
     for block in _blocks(facts, _OF_CHECKSUMS) if numbers.count else ():
         rows = block
         for row in range(len(block) // WIDTH):
             at = row * _WIDTH
             for side in range(2):
-                number = numbers.find(rows[at + (_R_HI if side else _O_HI)], rows[at + (_R_LO if side else _O_LO)], 0)
-                if number < 0:
-                    continue
-                sent[number] += rows[at + (_R_PACKETS if side else _O_PACKETS)]
                 bad = rows[at + (_R_BAD if side else _O_BAD)]
-                wrong[number] += bad
-                if bad and rows[at + (_R_REPEATS if side else _O_REPEATS)] >= bad:
-                    again[number] += bad
+                if bad:
+                    number = numbers.find(
+                        rows[at + (_R_HI if side else _O_HI)], rows[at + (_R_LO if side else _O_LO)], 0
+                    )
+                    out[4 * number + 2] += bad
+                    if rows[at + (_R_REPEATS if side else _O_REPEATS)] >= bad:
+                        out[4 * number + 3] += bad
+    return made
+
+
+def together(parts: Sequence[array[int]]) -> array[int]:
+    """What `wrong_sums` gives of all flows, where `parts` are what it gives of some."""
+    numbers: _Numbers = _Numbers()
+    made = array("Q")
+    at: cython.Py_ssize_t
+    number: cython.Py_ssize_t
+    for part in parts:
+        for at in range(0, len(part), 4):
+            number = numbers.add(part[at], part[at + 1], 0)
+            if 4 * number == len(made):
+                made.extend((part[at], part[at + 1], 0, 0))
+            made[4 * number + 2] += part[at + 2]
+            made[4 * number + 3] += part[at + 3]
+    return made
+
+
+def sent_by(facts: Any, hosts: array[int]) -> array[int]:
+    """How many segments hosts sent; `hosts`: four words each, of which the first two are the address."""
+    rows: cython.ulonglong[::1]
+    row: cython.Py_ssize_t
+    at: cython.Py_ssize_t
+    side: cython.Py_ssize_t
+    number: cython.Py_ssize_t
+    numbers: _Numbers = _Numbers()
+    for at in range(0, len(hosts), 4):
+        numbers.add(hosts[at], hosts[at + 1], 0)
+    made = array("Q", bytes(2 * len(hosts)))
+    sent: cython.ulonglong[::1] = made or array("Q", (0,))
+    for block in _blocks(facts, _OF_CHECKSUMS):
+        rows = block
+        for row in range(len(block) // WIDTH):
+            at = row * _WIDTH
+            for side in range(2):
+                number = numbers.find(rows[at + (_R_HI if side else _O_HI)], rows[at + (_R_LO if side else _O_LO)], 0)
+                if number >= 0:
+                    sent[number] += rows[at + (_R_PACKETS if side else _O_PACKETS)]
+    return made
+
+
+def checksums(wrong: array[int], sent: array[int], share: float, named: int) -> Checksums:
+    """Tell hosts with wrong checksums apart, by what `wrong_sums` and `sent_by` say of all flows.
+
+    `share`: of its segments, from which on a host offloads; `named`: how many are the first few.
+    """
     offloading: _Lowest = _Lowest(named)
     taken: _Lowest = _Lowest(named)
     damaged = {}
-    for number in range(numbers.count):
-        if wrong[number] >= share * sent[number]:
-            offloading.add(numbers, number)
-        elif again[number]:
-            damaged[numbers.host(number)] = (again[number], sent[number])
+    number: cython.Py_ssize_t
+    high: cython.ulonglong
+    low: cython.ulonglong
+    for number in range(len(sent)):
+        high = wrong[4 * number]
+        low = wrong[4 * number + 1]
+        bad, again = wrong[4 * number + 2], wrong[4 * number + 3]
+        if bad >= share * sent[number]:
+            offloading.add(high, low)
+        elif again:
+            damaged[_key(high, low)] = (again, sent[number])
         else:
-            taken.add(numbers, number)
+            taken.add(high, low)
     return Checksums(offloading.hosts(), dict(sorted(damaged.items())), taken.hosts())
 
 
@@ -704,9 +794,7 @@ class _Lowest:
         self._high = self._low = 0  # the highest of those kept, once there are enough
 
     @cython.cfunc
-    def add(self, numbers: _Numbers, number: cython.Py_ssize_t) -> cython.void:
-        high: cython.ulonglong = numbers._keys[3 * number]
-        low: cython.ulonglong = numbers._keys[3 * number + 1]
+    def add(self, high: cython.ulonglong, low: cython.ulonglong) -> cython.void:
         self._count += 1
         if self._count > self._room and (high > self._high or (high == self._high and low > self._low)):
             return

@@ -1,19 +1,22 @@
 """`Index`: what all causes read, made in one pass over the facts of all flows (`counting`).
 
 Owns what causes may ask of rows, and which rows a cause has already explained. Judges nothing: thresholds belong to
-the causes.
+the causes. Flows that lie elsewhere, in shards on other machines, are counted there (`census`), and asked there
+(`ask`): the table at hand has those that a list or a cause names.
 """
 
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import cached_property
 from itertools import compress
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from analyzer.findings import counting
+from analyzer.findings.census import Census
 from analyzer.findings.counting import Listener, Sources
 from analyzer.findings.view import CaptureView
 from analyzer.flows.facts import INDEX, WIDTH, host_key
@@ -27,6 +30,7 @@ Host = bytes
 #: (host, port, scope)
 ListenerKey = tuple[Host, int, int]
 Key = TypeVar("Key", bound=Hashable)
+Answer = TypeVar("Answer")
 
 SECOND_NS = 1_000_000_000
 
@@ -34,15 +38,54 @@ SECOND_NS = 1_000_000_000
 _WAITING_LISTS = ("unanswered", "half_open", "after_ack", "deferred", "half_closed", "fin_waiting", "stuck")
 
 
+#: flow numbers a finding lists: a flood must not make the report as long as the capture
+MAX_FLOWS = 1000
+
+
+class Question(Protocol[Answer]):
+    """What a cause wants to know of all flows, plain ones included. It can be sent, and compared."""
+
+    def of(self, table: FlowTable) -> Answer:
+        """What these flows say. Flows are spoken of by number."""
+        ...
+
+    def joined(self, answers: Sequence[Answer]) -> Answer:
+        """What all say, where `answers` are those of some each."""
+        ...
+
+
+class Elsewhere(Protocol):
+    """Flows that lie on other machines: what was counted of all, and who asks them."""
+
+    @property
+    def census(self) -> Census: ...
+    def ask(self, question: Question[Answer]) -> Answer: ...
+
+
+class AbsentError(Exception):
+    """Flows that are to be named, by number, lie elsewhere."""
+
+    def __init__(self, numbers: list[int]) -> None:
+        super().__init__(numbers)
+        self.numbers = numbers
+
+
 class Index:
     """What all causes read. Rows are rows of `table`, in order of flow number.
 
     `unanswered` … `duplicated`: rows by what became of them (a row may be in several). `claim` marks rows as explained;
-    `free` leaves those out.
+    `free` leaves those out. `flows`: how many there are in all.
     """
 
-    def __init__(self, table: FlowTable, capture: CaptureView, selected: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        table: FlowTable,
+        capture: CaptureView,
+        selected: Sequence[int] | None = None,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
         self.table = table
+        self._elsewhere = elsewhere
         self._selected = None if selected is None else frozenset(selected)
         self.capture = capture
         self.end_ns = table.end_ns
@@ -80,9 +123,71 @@ class Index:
         self._claimed = bytearray(len(table))
         self._rows, self._order = table.facts.rows, table.order
         self._row_at = counting.inverse(self._order)
+        self.flows = len(table)
+        if elsewhere is not None:
+            self._take_over(elsewhere.census)
+            return
         counting.read(self, self._rows, self._row_at)
         if self.evicted:
             self._leave_out_pieces()
+
+    def _take_over(self, census: Census) -> None:
+        """What was counted elsewhere, and the lists, as far as their flows are at hand."""
+        self.flows = census.flows
+        self.duplicates, self.both_closed, self.two_way = census.duplicates, census.both_closed, census.two_way
+        self.flags_only = census.flags_only
+        for key, counted in census.listeners:
+            self.listeners.setdefault(key, Listener(key)).add(counted)
+        self.sources.add(census.sources)
+        for name, numbers in census.lists.items():
+            setattr(self, name, array("I", self._at_hand(numbers)))
+
+    def census(self) -> Census:
+        """What was counted here, for an index that has only the flows of the lists."""
+        numbers = self._numbers
+        return Census(
+            flows=self.flows,
+            listeners=[listener.told() for listener in self.listeners.values()],
+            sources=self.sources.told(),
+            duplicates=self.duplicates,
+            both_closed=self.both_closed,
+            two_way=self.two_way,
+            flags_only=self.flags_only,
+            lists={name: array("Q", (numbers[row] for row in getattr(self, name))) for name in counting.LISTS},
+        )
+
+    @cached_property
+    def _numbers(self) -> array[int]:
+        """The flow number of each row, which ascends."""
+        return self.facts(range(len(self.table)), "number")
+
+    def _row_of(self, number: int) -> int | None:
+        """The row of a flow; None where it is not at hand."""
+        row = bisect_left(self._numbers, number)
+        return row if row < len(self._numbers) and self._numbers[row] == number else None
+
+    def ask(self, question: Question[Answer]) -> Answer:
+        """What all flows say, wherever they are."""
+        if self._elsewhere is not None:
+            return self._elsewhere.ask(question)
+        return question.joined([question.of(self.table)])
+
+    def named(self, numbers: Sequence[int]) -> list[int]:
+        """The rows of those flows that a finding about all of them names. Raises AbsentError where one is not here."""
+        if self._selected is None:
+            numbers = numbers[:MAX_FLOWS]
+        return self._at_hand(numbers)
+
+    def _at_hand(self, numbers: Sequence[int]) -> list[int]:
+        rows = [self._row_of(number) for number in numbers]
+        absent = [number for number, row in zip(numbers, rows, strict=True) if row is None]
+        if absent:
+            raise AbsentError(absent)
+        return [row for row in rows if row is not None]
+
+    def claim_flows(self, numbers: Iterable[int]) -> None:
+        """Mark flows as explained, as far as they are at hand: nobody asks for others."""
+        self.claim(row for row in map(self._row_of, numbers) if row is not None)
 
     def _leave_out_pieces(self) -> None:
         """Connections let go at the tracker's bound that went on are several rows: no one saw the whole of any."""

@@ -13,6 +13,7 @@ from analyzer.findings.finding import Finding
 from analyzer.findings.index import Index
 
 Key = TypeVar("Key")
+Row = TypeVar("Row", bound="int | tuple[int, ...]")
 
 
 def make(
@@ -50,8 +51,11 @@ def make(
     )
 
 
-def places(groups: Sequence[tuple[Key, list[int]]]) -> Iterator[tuple[Key | None, list[int], int]]:
-    """The first MAX_PLACES groups one by one, then all others as one with key None: (key, rows, groups in it)."""
+def places(groups: Sequence[tuple[Key, list[Row]]]) -> Iterator[tuple[Key | None, list[Row], int]]:
+    """The first MAX_PLACES groups one by one, then all others as one with key None: (key, rows, groups in it).
+
+    A row is one of the index, or what stands for a flow and sorts by its number.
+    """
     for key, rows in groups[: wording.MAX_PLACES]:
         yield key, rows, 1
     rest = groups[wording.MAX_PLACES :]

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from analyzer.findings.counting import Hosts
-from analyzer.findings.index import SECOND_NS, Host, Index, ListenerKey
+from analyzer.findings.index import MAX_FLOWS, SECOND_NS, Host, Index, ListenerKey
 from analyzer.flows.columns import BY_NAME, host_text
 
-MAX_FLOWS = 1000  # flow numbers a finding lists: a flood must not make the report as long as the capture
 MAX_FILTERED = 50  # flows in a display filter: a line that can still be read and pasted
 MAX_EXAMPLES = 3
 MAX_NAMED = 4  # hosts or ports named in a line

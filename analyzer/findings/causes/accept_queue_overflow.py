@@ -7,8 +7,9 @@ serves others. One file because it is one cause in two forms: SYNs that came bef
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import compress
+from typing import NamedTuple
 
 from analyzer.findings import wording
 from analyzer.findings.finding import CUT, LOSS, ONE_WAY, Cause, Finding
@@ -16,6 +17,7 @@ from analyzer.findings.index import SECOND_NS, Host, Index, ListenerKey
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make
 from analyzer.flows import facts as f
+from analyzer.flows.table import FlowTable
 
 #: ACKs ignored on so many connections of one listener: lost one by one, they would not meet at one place
 SURE_IGNORED = 2
@@ -35,34 +37,46 @@ def look(index: Index) -> Iterator[Finding]:
     }
     index.overflowing = set(ignored) | set(dropped)
     mute = dict(index.by_listener(_mute(index)))
-    signs = _signs(index, {key[0] for key in dropped})
+    spans = {key: [_waited(index, row) for row in rows] for key, rows in dropped.items()}
+    spoke = index.ask(Spoke(spans)) if spans else set()
     for key in sorted(index.overflowing):
         rows = dropped.get(key, [])
-        alive = any(_alive(index, row, signs[key[0]]) for row in rows)
-        yield _finding(index, key, ignored.get(key, []), rows, mute.get(key, []), alive)
+        yield _finding(index, key, ignored.get(key, []), rows, mute.get(key, []), key in spoke)
 
 
-def _signs(index: Index, hosts: set[Host]) -> dict[Host, list[int]]:
-    """When these hosts are known to have sent something, whatever the port, in order."""
-    signs: dict[Host, list[int]] = {host: [] for host in hosts}
-    if hosts:
-        column = index.table.facts.column
-        wanted = [host in hosts for host in map(f.host_key, column("r_hi"), column("r_lo"))]
+class Spoke(NamedTuple):
+    """At which listeners the host sent something, whatever the port, in one of these spans (begin, end) of ns."""
+
+    spans: dict[ListenerKey, list[tuple[int, int]]]
+
+    def of(self, table: FlowTable) -> set[ListenerKey]:
+        signs: dict[Host, list[int]] = {host: [] for host, _, _ in self.spans}
+        column = table.facts.column
+        wanted = [host in signs for host in map(f.host_key, column("r_hi"), column("r_lo"))]
         names = ("r_hi", "r_lo", "first_synack_ns", "last_synack_ns", "r_spoke_ns")
         for high, low, *times in zip(*(compress(column(name), wanted) for name in names), strict=True):
             signs[f.host_key(high, low)] += times
-    return {host: sorted(times) for host, times in signs.items()}
+        for times in signs.values():
+            times.sort()
+        return {
+            key
+            for key, spans in self.spans.items()
+            if any(bisect(signs[key[0]], end) > bisect(signs[key[0]], begin) for begin, end in spans)
+        }
+
+    def joined(self, answers: Sequence[set[ListenerKey]]) -> set[ListenerKey]:
+        return set().union(*answers)
 
 
-def _alive(index: Index, row: int, signs: list[int]) -> bool:
-    """Whether the host spoke between the first SYN that was dropped and the last."""
+def _waited(index: Index, row: int) -> tuple[int, int]:
+    """From the first SYN that was dropped to the last."""
     first, last = index.fact(row, "first_ns"), index.fact(row, "last_ns")
     if _answered(index, row):
         # The SYN before the one that was answered: where the waits double, it went out soonest.
         repeats = index.fact(row, "o_syn_retransmissions")
         waited = index.fact(row, "first_synack_ns") - first
         last = first + waited * (2 ** (repeats - 1) - 1) // (2**repeats - 1)
-    return bisect(signs, last) > bisect(signs, first)
+    return first, last
 
 
 def _mute(index: Index) -> Iterator[int]:

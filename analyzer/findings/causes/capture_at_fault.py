@@ -76,7 +76,7 @@ def _one_way(index: Index) -> Iterator[Fault]:
         silent = [index.originator(row) if index.fact(row, "r_packets") else index.responder(row) for row in rows]
         yield Fault(
             ONE_WAY,
-            f"{wording.many(len(rows), 'connection')} of {len(index.table):,} with one direction only"
+            f"{wording.many(len(rows), 'connection')} of {index.flows:,} with one direction only"
             f" (nothing from {wording.hosts(silent)})",
             "everything said about missing answers: no verdict rests on those connections",
             len(rows) >= MIN_SHARE * (len(rows) + index.two_way),
@@ -136,7 +136,7 @@ def _loss(index: Index) -> Iterator[Fault]:
             LOSS,
             f"data in {wording.many(len(rows), 'connection')} acknowledged or passed over, but not captured",
             "retransmissions and missing answers there",
-            len(rows) >= max(MIN_GAPS, MIN_SHARE * len(index.table)),
+            len(rows) >= max(MIN_GAPS, MIN_SHARE * index.flows),
             rows,
         )
 

@@ -7,14 +7,17 @@ where they had to be sent again: what its receiver took was right when it arrive
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from analyzer.findings import wording
-from analyzer.findings.counting import Hosts, checksums
+from analyzer.findings.counting import Hosts, checksums, sent_by, together, wrong_sums
 from analyzer.findings.finding import Cause, Finding
 from analyzer.findings.index import Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make
+from analyzer.flows.table import FlowTable
 
 #: share of a host's segments with a wrong checksum; a host that offloads gets some right by chance or by RSTs
 MIN_SHARE = 0.5
@@ -25,7 +28,9 @@ def look(index: Index) -> Iterator[Finding]:
     capture = index.capture
     offloading = taken = Hosts(0, [])
     if capture.bad_checksums > capture.partial_checksums:
-        offloading, index.damaged, taken = checksums(index.table.flat, MIN_SHARE, wording.MAX_NAMED)
+        wrong = index.ask(WrongSums())
+        sent = index.ask(SentBy(wrong))
+        offloading, index.damaged, taken = checksums(wrong, sent, MIN_SHARE, wording.MAX_NAMED)
     bad = capture.bad_checksums - sum(lost for lost, _ in index.damaged.values())
     if not bad:
         return
@@ -59,6 +64,28 @@ def look(index: Index) -> Iterator[Finding]:
         ),
         wireshark_filter="tcp.checksum.status == 0",
     )
+
+
+class WrongSums(NamedTuple):
+    """Hosts with wrong checksums, as `counting.wrong_sums` gives them."""
+
+    def of(self, table: FlowTable) -> array[int]:
+        return wrong_sums(table.flat)
+
+    def joined(self, answers: Sequence[array[int]]) -> array[int]:
+        return answers[0] if len(answers) == 1 else together(answers)
+
+
+class SentBy(NamedTuple):
+    """How many segments those hosts sent."""
+
+    hosts: array[int]
+
+    def of(self, table: FlowTable) -> array[int]:
+        return sent_by(table.flat, self.hosts)
+
+    def joined(self, answers: Sequence[array[int]]) -> array[int]:
+        return answers[0] if len(answers) == 1 else array("Q", map(sum, zip(*answers, strict=True)))
 
 
 CAUSE = Cause(

@@ -6,13 +6,17 @@ Looks at what `checksum_offload` left over. A damaged segment is a lost one, tho
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from heapq import merge
+from typing import NamedTuple
 
 from analyzer.findings import wording
 from analyzer.findings.finding import Cause, Finding
-from analyzer.findings.index import Index
+from analyzer.findings.index import Host, Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make
+from analyzer.flows.facts import host_key
+from analyzer.flows.table import FlowTable
 
 #: share of a host's segments; every path damages one in a million, a broken one many
 MIN_SHARE = 0.001
@@ -26,24 +30,18 @@ def look(index: Index) -> Iterator[Finding]:
         return
     bad = sum(count for count, _ in index.damaged.values())
     sent = sum(packets for _, packets in index.damaged.values())
-    column = index.table.facts.column
-    places = zip(column("o_bad_checksums"), column("r_bad_checksums"), strict=True)
-    rows = [
-        row
-        for row in index.rows_of(place for place, (one, other) in enumerate(places) if one or other)
-        if index.originator(row) in index.damaged or index.responder(row) in index.damaged
-    ]
+    flows = index.ask(DamagedOf(frozenset(index.damaged)))
     many = bad >= MIN_COUNT and bad >= MIN_SHARE * sent
     yield make(
         index,
         CAUSE.name,
-        rows,
+        index.named(flows),
         severity="warning" if many else "info",
         confidence="high" if many else "medium",
         count=bad,
         summary=f"{wording.many(bad, 'segment')} of {wording.hosts(index.damaged)} arrived damaged (wrong checksum),"
         f" {sent - bad:,} others are right: their receiver drops them",
-        evidence=[f"in {wording.many(len(rows), 'connection')}; what such a segment said is taken here as received"],
+        evidence=[f"in {wording.many(len(flows), 'connection')}; what such a segment said is taken here as received"],
         confirm="`nstat -az TcpInCsumErrors` on the receiver; error counters of cards and switches on the way",
         advice=advise(
             "look for a bad cable, memory or card, or a device that rewrites packets and forgets the checksum"
@@ -51,6 +49,26 @@ def look(index: Index) -> Iterator[Finding]:
         claim=False,
         wireshark_filter="tcp.checksum.status == 0",
     )
+
+
+class DamagedOf(NamedTuple):
+    """The flows with wrong checksums of which one end is one of those hosts, by number."""
+
+    hosts: frozenset[Host]
+
+    def of(self, table: FlowTable) -> list[int]:
+        column = table.facts.column
+        sums = zip(column("o_bad_checksums"), column("r_bad_checksums"), strict=True)
+        value = table.facts.value
+        return sorted(
+            value(place, "number")
+            for place, (one, other) in enumerate(sums)
+            if (one or other)
+            and any(host_key(value(place, end + "hi"), value(place, end + "lo")) in self.hosts for end in ("o_", "r_"))
+        )
+
+    def joined(self, answers: Sequence[list[int]]) -> list[int]:
+        return [*merge(*answers)]
 
 
 CAUSE = Cause(

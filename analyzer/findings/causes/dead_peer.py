@@ -6,7 +6,8 @@ about a quarter of an hour) that end reads ESTABLISHED, which is false.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from analyzer.findings import wording
 from analyzer.findings.finding import CUT, LOSS, ONE_WAY, Cause, Finding
@@ -14,6 +15,7 @@ from analyzer.findings.index import SECOND_NS, Host, Index, ListenerKey
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make, places
 from analyzer.flows import facts as f
+from analyzer.flows.table import FlowTable
 
 #: three in a row are lost by chance once in a million at 1 % loss
 MIN_REPEATS = 3
@@ -76,10 +78,11 @@ def _finding(index: Index, host: Host | None, rows: list[int], others: int, side
     ]
     fresh = _came_again(index, rows)
     if fresh:
-        row, new = fresh[0]
+        silent, new = fresh[0]
+        (row,) = index.named([new])
         evidence.append(
-            f"{wording.many(len(fresh), 'client')} opened a new connection instead: {wording.flow(index, new)} after"
-            f" flow {index.fact(row, 'number')}"
+            f"{wording.many(len(fresh), 'client')} opened a new connection instead: {wording.flow(index, row)} after"
+            f" flow {silent}"
         )
     unborn = [row for row in rows if sides[row] == "o_" and not index.fact(row, "bits") & f.CONFIRMED]
     if unborn:
@@ -112,19 +115,41 @@ def _finding(index: Index, host: Host | None, rows: list[int], others: int, side
 
 
 def _came_again(index: Index, rows: list[int]) -> list[tuple[int, int]]:
-    """(silent row, the next connection of the same client to the same listener while it called), where there is one."""
-    wanted: dict[tuple[Host, ListenerKey], list[int]] = {}
+    """(silent flow, the next connection of the same client to the same listener while it called), by number."""
+    wanted: dict[tuple[Host, ListenerKey], list[tuple[int, int]]] = {}
     for row in rows:
-        wanted.setdefault((index.originator(row), index.listener_key(row)), []).append(row)
-    found: dict[int, int] = {}
-    hosts = {host for host, _ in wanted}
-    for new, begins in enumerate(index.table.raw("first_ns")):
-        if index.originator(new) in hosts:
-            for row in wanted.get((index.originator(new), index.listener_key(new)), ()):
-                silent_since = min(index.fact(row, "o_spoke_ns"), index.fact(row, "r_spoke_ns"))
-                if row not in found and new != row and begins > silent_since:
-                    found[row] = new
-    return sorted(found.items())
+        silent_since = min(index.fact(row, "o_spoke_ns"), index.fact(row, "r_spoke_ns"))
+        calls = wanted.setdefault((index.originator(row), index.listener_key(row)), [])
+        calls.append((index.fact(row, "number"), silent_since))
+    return sorted(index.ask(NextOf(wanted)).items())
+
+
+class NextOf(NamedTuple):
+    """Of silent flows, the next one of the same client to the same listener, by number.
+
+    `wanted`: by client and listener, the number of each silent flow, and since when it is.
+    """
+
+    wanted: dict[tuple[Host, ListenerKey], list[tuple[int, int]]]
+
+    def of(self, table: FlowTable) -> dict[int, int]:
+        found: dict[int, int] = {}
+        hosts = {host for host, _ in self.wanted}
+        for row, begins in enumerate(table.raw("first_ns")):
+            host = f.host_key(table.fact(row, "o_hi"), table.fact(row, "o_lo"))
+            if host in hosts:
+                new = table.fact(row, "number")
+                for silent, since_ns in self.wanted.get((host, table.listener(row)), ()):
+                    if silent not in found and new != silent and begins > since_ns:
+                        found[silent] = new
+        return found
+
+    def joined(self, answers: Sequence[dict[int, int]]) -> dict[int, int]:
+        found: dict[int, int] = {}
+        for answer in answers:
+            for silent, new in answer.items():
+                found[silent] = min(new, found.get(silent, new))
+        return found
 
 
 CAUSE = Cause(

@@ -6,7 +6,8 @@ loss; where none with it was ever answered and each without was, the option is t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from analyzer.findings import wording
 from analyzer.findings.finding import CUT, LOSS, ONE_WAY, Cause, Finding
@@ -14,6 +15,7 @@ from analyzer.findings.index import Host, Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make, places
 from analyzer.flows import facts as f
+from analyzer.flows.table import FlowTable
 from analyzer.segments import OPT_FAST_OPEN
 
 #: two SYNs lost by chance, and both with the option: once in 10,000 at 1 % loss
@@ -25,7 +27,7 @@ SURE_LOST = 3
 def look(index: Index) -> Iterator[Finding]:
     """One finding a server; those beyond the first few share one."""
     lost = [row for row in index.free(index.fast_open_dropped) if index.fact(row, "r_synacks")]
-    passed = _passed(index) if lost else set()
+    passed = index.ask(Passed(frozenset(map(index.responder, lost)))) if lost else set()
     lost = [row for row in lost if (index.responder(row), _with_data(index.fact(row, "bits"))) not in passed]
     groups = index.by(index.responder, lost)
     for host, rows, others in places([(host, rows) for host, rows in groups if len(rows) >= MIN_LOST]):
@@ -53,16 +55,21 @@ def _with_data(bits: int) -> bool:
     return bool(bits & f.FAST_OPEN)
 
 
-def _passed(index: Index) -> set[tuple[Host, bool]]:
-    """Servers that answered a SYN with the option at once, and whether it had data."""
-    names = ("o_options", "r_synacks", "o_syn_retransmissions", "bits")
-    return {
-        (index.responder(row), _with_data(bits))
-        for row, (options, synacks, again, bits) in enumerate(
-            zip(*(index.table.raw(name) for name in names), strict=True)
-        )
-        if options & OPT_FAST_OPEN and synacks and not again
-    }
+class Passed(NamedTuple):
+    """Which of those servers answered a SYN with the option at once, and whether it had data."""
+
+    servers: frozenset[Host]
+
+    def of(self, table: FlowTable) -> set[tuple[Host, bool]]:
+        names = ("r_hi", "r_lo", "o_options", "r_synacks", "o_syn_retransmissions", "bits")
+        return {
+            (f.host_key(high, low), _with_data(bits))
+            for high, low, options, synacks, again, bits in zip(*map(table.facts.column, names), strict=True)
+            if options & OPT_FAST_OPEN and synacks and not again and f.host_key(high, low) in self.servers
+        }
+
+    def joined(self, answers: Sequence[set[tuple[Host, bool]]]) -> set[tuple[Host, bool]]:
+        return set().union(*answers)
 
 
 CAUSE = Cause(

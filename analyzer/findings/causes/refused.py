@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from analyzer.findings import wording
 from analyzer.findings.causes.middlebox_reset import distance
@@ -11,11 +12,12 @@ from analyzer.findings.index import Host, Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make, places
 from analyzer.flows import facts as f
+from analyzer.flows.table import FlowTable
 
 
 def look(index: Index) -> Iterator[Finding]:
     """One finding a listener; those beyond the first few share one."""
-    distances = _distances(index) if index.refused else {}
+    distances = index.ask(Distances(frozenset(map(index.responder, index.refused)))) if index.refused else {}
     for key, rows, others in places(index.by_listener(index.free(index.refused))):
         evidence = [f"a RST answered the SYN of {wording.hosts(index.originator(row) for row in rows)}"]
         elsewhere = [row for row in rows if _from_elsewhere(index, row, distances)]
@@ -51,16 +53,26 @@ def look(index: Index) -> Iterator[Finding]:
         )
 
 
-def _distances(index: Index) -> dict[Host, set[int]]:
-    """How many hops away the hosts are that refused something, by what else they sent as responders."""
-    refusing = {index.responder(row) for row in index.refused}
-    found: dict[Host, set[int]] = {}
-    column = index.table.facts.column
-    hosts = map(f.host_key, column("r_hi"), column("r_lo"))
-    for host, ttl, synacks in zip(hosts, column("r_ttl"), column("r_synacks"), strict=True):
-        if synacks and host in refusing and f.ttls(ttl)[0]:
-            found.setdefault(host, set()).update(map(distance, f.ttls(ttl)[:2]))
-    return found
+class Distances(NamedTuple):
+    """How many hops away those hosts are, by what they sent as responders."""
+
+    hosts: frozenset[Host]
+
+    def of(self, table: FlowTable) -> dict[Host, set[int]]:
+        found: dict[Host, set[int]] = {}
+        column = table.facts.column
+        hosts = map(f.host_key, column("r_hi"), column("r_lo"))
+        for host, ttl, synacks in zip(hosts, column("r_ttl"), column("r_synacks"), strict=True):
+            if synacks and host in self.hosts and f.ttls(ttl)[0]:
+                found.setdefault(host, set()).update(map(distance, f.ttls(ttl)[:2]))
+        return found
+
+    def joined(self, answers: Sequence[dict[Host, set[int]]]) -> dict[Host, set[int]]:
+        found: dict[Host, set[int]] = {}
+        for answer in answers:
+            for host, hops in answer.items():
+                found.setdefault(host, set()).update(hops)
+        return found
 
 
 def _from_elsewhere(index: Index, row: int, distances: dict[Host, set[int]]) -> bool:

@@ -7,7 +7,8 @@ and began at the same time. The second sight of each is claimed, so that no fail
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from analyzer.findings import wording
 from analyzer.findings.counting import met_again
@@ -16,6 +17,9 @@ from analyzer.findings.index import SECOND_NS, Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make
 from analyzer.flows import facts as f
+from analyzer.flows.facts import INDEX, WIDTH
+from analyzer.flows.packed import gathered
+from analyzer.flows.table import FlowTable
 
 #: between both sights of a SYN: what a host adds on the way through, and clocks of merged captures
 MAX_APART_NS = SECOND_NS
@@ -23,27 +27,63 @@ MAX_APART_NS = SECOND_NS
 MAX_SIGHTS = 4
 
 _BEGINS = f.SYN_SEEN | f.SYNACK_SEEN
+#: what tells whether two flows are one, in the order in which a row of `Sights.parts` has it
+_NEEDED = (
+    *("o_isn", "bits", "number", "first_ns", "o_syn_tsval", "r_isn"),
+    *("o_hi", "o_lo", "r_hi", "r_lo", "o_port", "r_port", "scope"),
+)
+_WIDTH = len(_NEEDED)
+
+
+class Flow(NamedTuple):
+    """One row of them."""
+
+    o_isn: int
+    bits: int
+    number: int
+    first_ns: int
+    o_syn_tsval: int
+    r_isn: int
+    o_hi: int
+    o_lo: int
+    r_hi: int
+    r_lo: int
+    o_port: int
+    r_port: int
+    scope: int
+
+
+class Pair(NamedTuple):
+    """Two sights of one connection: the flow numbers of both, and the bits of the second."""
+
+    first: int
+    second: int
+    bits: int
+    apart_ns: int
 
 
 def look(index: Index) -> Iterator[Finding]:
     """One finding for the whole capture."""
-    pairs = _pairs(index)
+    pairs = index.ask(Sights())
     if not pairs:
         return
-    seconds = sorted(second for _, second in pairs)
-    first, second = pairs[0]
-    failed = sum(1 for row in seconds if not index.fact(row, "bits") & f.COMPLETE)
+    seconds = sorted(pair.second for pair in pairs)
+    first, second = index.named(pairs[0][:2])
+    failed = sum(1 for pair in pairs if not pair.bits & f.COMPLETE)
     evidence = [
-        f"the same initial sequence numbers, at most {wording.span(_widest_ns(index, pairs))} apart:"
+        f"the same initial sequence numbers, at most {wording.span(max(pair.apart_ns for pair in pairs))} apart:"
         f" {wording.flow(index, first)} is {wording.flow(index, second)}",
         f"counted once in what follows; {failed:,} of them did not complete",
     ]
+    index.claim_flows(seconds)
     yield make(
         index,
         CAUSE.name,
-        seconds,
+        index.named(seconds),
+        count=len(seconds),
+        claim=False,
         severity="info",
-        confidence="high" if any(index.fact(row, "bits") & f.SYNACK_SEEN for row in seconds) else "medium",
+        confidence="high" if any(pair.bits & f.SYNACK_SEEN for pair in pairs) else "medium",
         summary=f"{wording.many(len(pairs), 'connection')} seen twice, before and behind a NAT, bridge or balancer",
         evidence=evidence,
         confirm="`conntrack -L` on the translating host shows both addresses in one line",
@@ -51,37 +91,61 @@ def look(index: Index) -> Iterator[Finding]:
     )
 
 
-def _pairs(index: Index) -> list[tuple[int, int]]:
-    """(first, second sight) of each connection, as rows."""
-    column = index.table.facts.column
-    begun = array(
-        "Q", (isn if bits & _BEGINS else 0 for isn, bits in zip(column("o_isn"), column("bits"), strict=True))
-    )
-    groups = met_again(begun, MAX_SIGHTS)
-    pairs = []
-    for places in groups:
-        rows = sorted(index.rows_of(places), key=lambda row: index.fact(row, "first_ns"))
-        pairs += [(rows[0], row) for row in rows[1:] if _same(index, rows[0], row)]
-    return sorted(pairs)
+class Sights(NamedTuple):
+    """All pairs of sights, in order. Two of one connection lie in any two shards: `parts` brings those together that
+    may be a pair, in as many `ways` as there are to be parts, and `met` finds the pairs of one."""
+
+    def of(self, table: FlowTable) -> list[Pair]:
+        column = table.facts.column
+        isns, bits = column("o_isn"), column("bits")
+        groups = met_again(
+            array("Q", (isn if b & _BEGINS else 0 for isn, b in zip(isns, bits, strict=True))), MAX_SIGHTS
+        )
+        return self.met([_rows(table, sorted(place for group in groups for place in group))])
+
+    def parts(self, table: FlowTable, ways: int) -> list[array[int]]:
+        column = table.facts.column
+        places: list[list[int]] = [[] for _ in range(ways)]
+        for place, (isn, bits) in enumerate(zip(column("o_isn"), column("bits"), strict=True)):
+            if isn and bits & _BEGINS:
+                places[isn * ways >> 32].append(place)
+        return [_rows(table, each) for each in places]
+
+    def met(self, parts: Sequence[array[int]]) -> list[Pair]:
+        rows = array("Q")
+        for part in parts:
+            rows.extend(part)
+        pairs = []
+        for group in met_again(rows[::_WIDTH], MAX_SIGHTS):
+            flows = [Flow(*rows[at * _WIDTH : (at + 1) * _WIDTH]) for at in group]
+            first, *others = sorted(flows, key=lambda flow: (flow.first_ns, flow.number))
+            pairs += [
+                Pair(first.number, other.number, other.bits, other.first_ns - first.first_ns)
+                for other in others
+                if _same(first, other)
+            ]
+        return sorted(pairs)
+
+    def joined(self, answers: Sequence[list[Pair]]) -> list[Pair]:
+        return sorted(pair for answer in answers for pair in answer)
 
 
-def _same(index: Index, one: int, other: int) -> bool:
-    def differs(name: str) -> bool:
-        return index.fact(one, name) != index.fact(other, name)
+def _rows(table: FlowTable, places: Sequence[int]) -> array[int]:
+    order = array("Q", range(table.facts.count))
+    return gathered(table.flat, WIDTH, order, places, [INDEX[name] for name in _NEEDED])
 
-    if not any(map(differs, ("o_hi", "o_lo", "r_hi", "r_lo", "r_port", "scope"))):
+
+def _same(one: Flow, other: Flow) -> bool:
+    if (one.o_hi, one.o_lo, one.r_hi, one.r_lo, one.r_port, one.scope) == (
+        *(other.o_hi, other.o_lo, other.r_hi, other.r_lo, other.r_port, other.scope),
+    ):
         return False  # no NAT changes the client's port alone
-    if index.fact(other, "first_ns") - index.fact(one, "first_ns") > MAX_APART_NS or differs("o_syn_tsval"):
+    if other.first_ns - one.first_ns > MAX_APART_NS or one.o_syn_tsval != other.o_syn_tsval:
         return False
-    both = index.fact(one, "bits") & index.fact(other, "bits")
-    if both & f.SYNACK_SEEN:
-        return not differs("r_isn")
+    if one.bits & other.bits & f.SYNACK_SEEN:
+        return one.r_isn == other.r_isn
     # Without the responder's number a time stamp, or a port that only one kind of NAT changes, has to do.
-    return bool(index.fact(one, "o_syn_tsval")) or not (differs("r_port") or differs("o_port"))
-
-
-def _widest_ns(index: Index, pairs: list[tuple[int, int]]) -> int:
-    return max(index.fact(second, "first_ns") - index.fact(first, "first_ns") for first, second in pairs)
+    return bool(one.o_syn_tsval) or (one.r_port, one.o_port) == (other.r_port, other.o_port)
 
 
 CAUSE = Cause(

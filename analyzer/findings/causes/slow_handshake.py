@@ -6,8 +6,10 @@ point and the client) of all handshakes of a listener.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from itertools import compress
+from typing import NamedTuple
 
 from analyzer.findings import wording
 from analyzer.findings.counting import round_trips
@@ -15,7 +17,8 @@ from analyzer.findings.finding import Cause, Finding
 from analyzer.findings.index import SECOND_NS, Index, ListenerKey
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make, places
-from analyzer.flows.facts import host_key
+from analyzer.flows.facts import NO_VALUE, host_key
+from analyzer.flows.table import FlowTable
 
 #: longer than the way around the earth; satellite and mobile networks take as long
 SLOW_NS = SECOND_NS * 3 // 10
@@ -27,53 +30,97 @@ MIN_COUNT = 5
 MIN_SHARE = 0.5
 
 
+#: a slow flow: its number, SYN → SYN+ACK and SYN+ACK → ACK in ns
+SlowFlow = tuple[int, int, int]
+
+
 def look(index: Index) -> Iterator[Finding]:
     """One finding a listener; those beyond the first few share one."""
-    slow = _slow(index)
-    if len(slow) < MIN_COUNT:
+    slow = {key: count for key, count in index.ask(SlowCounts()).items() if count >= MIN_COUNT}
+    if not slow:
         return
-    measured = _measured(index, {index.listener_key(row) for row in slow})
-    groups = [
-        (key, rows)
-        for key, rows in index.by_listener(slow)
-        if len(rows) >= MIN_COUNT and len(rows) >= MIN_SHARE * measured[key]
-    ]
-    for key, rows, others in places(groups):
-        yield _finding(index, key, rows, others)
+    measured = index.ask(Measured(frozenset(slow)))
+    chosen = frozenset(key for key, count in slow.items() if count >= MIN_SHARE * measured[key])
+    groups = sorted(index.ask(SlowAt(chosen)).items(), key=lambda group: (-len(group[1]), group[1][0]))
+    for key, flows, others in places(groups):
+        yield _finding(index, key, flows, others)
 
 
-def _slow(index: Index) -> list[int]:
-    return index.rows_of(place for place, total in enumerate(round_trips(index.table.flat)) if total >= SLOW_NS)
+def _slow(table: FlowTable) -> Iterator[tuple[int, ListenerKey]]:
+    """The places of slow flows in the facts, and their listeners."""
+    value = table.facts.value
+    for place, total in enumerate(round_trips(table.flat)):
+        if total >= SLOW_NS:
+            host = host_key(value(place, "r_hi"), value(place, "r_lo"))
+            yield place, (host, value(place, "r_port"), value(place, "scope"))
 
 
-def _measured(index: Index, wanted: set[ListenerKey]) -> dict[ListenerKey, int]:
-    """How many handshakes of each listener were measured."""
-    counts = dict.fromkeys(wanted, 0)
-    column = index.table.facts.column
-    hosts = map(host_key, column("r_hi"), column("r_lo"))
-    keys = zip(hosts, column("r_port"), column("scope"), strict=True)
-    for key in compress(keys, round_trips(index.table.flat)):
-        if key in counts:
-            counts[key] += 1
-    return counts
+class SlowCounts(NamedTuple):
+    """How many handshakes of each listener were slow."""
+
+    def of(self, table: FlowTable) -> Counter[ListenerKey]:
+        return Counter(key for _, key in _slow(table))
+
+    def joined(self, answers: Sequence[Counter[ListenerKey]]) -> Counter[ListenerKey]:
+        return sum(answers, Counter())
 
 
-def _finding(index: Index, key: ListenerKey | None, rows: list[int], others: int) -> Finding:
+class Measured(NamedTuple):
+    """How many handshakes of those listeners were measured."""
+
+    listeners: frozenset[ListenerKey]
+
+    def of(self, table: FlowTable) -> Counter[ListenerKey]:
+        column = table.facts.column
+        hosts = map(host_key, column("r_hi"), column("r_lo"))
+        keys = zip(hosts, column("r_port"), column("scope"), strict=True)
+        return Counter(key for key in compress(keys, round_trips(table.flat)) if key in self.listeners)
+
+    def joined(self, answers: Sequence[Counter[ListenerKey]]) -> Counter[ListenerKey]:
+        return sum(answers, Counter())
+
+
+class SlowAt(NamedTuple):
+    """The slow flows of those listeners, in order."""
+
+    listeners: frozenset[ListenerKey]
+
+    def of(self, table: FlowTable) -> dict[ListenerKey, list[SlowFlow]]:
+        found: dict[ListenerKey, list[SlowFlow]] = {}
+        for place, key in _slow(table):
+            if key in self.listeners:
+                number, *halves = (
+                    table.facts.value(place, name) for name in ("number", "responder_rtt_ns", "originator_rtt_ns")
+                )
+                to_server, to_client = (0 if half == NO_VALUE else half for half in halves)
+                found.setdefault(key, []).append((number, to_server, to_client))
+        return found
+
+    def joined(self, answers: Sequence[dict[ListenerKey, list[SlowFlow]]]) -> dict[ListenerKey, list[SlowFlow]]:
+        found: dict[ListenerKey, list[SlowFlow]] = {}
+        for answer in answers:
+            for key, flows in answer.items():
+                found.setdefault(key, []).extend(flows)
+        return {key: sorted(flows) for key, flows in found.items()}
+
+
+def _finding(index: Index, key: ListenerKey | None, flows: list[SlowFlow], others: int) -> Finding:
     from statistics import median  # its imports cost every start
 
-    to_server = median([index.table.rtt(row, "responder") or 0 for row in rows])
-    to_client = median([index.table.rtt(row, "originator") or 0 for row in rows])
+    to_server = median([to_server for _, to_server, _ in flows])
+    to_client = median([to_client for _, _, to_client in flows])
     half = "server" if to_server >= to_client else "client"
     where = wording.many(others, "other listener") if key is None else wording.listener(key)
     total = int(to_server + to_client)
     return make(
         index,
         CAUSE.name,
-        rows,
+        index.named([number for number, _, _ in flows]),
+        count=len(flows),
         severity="warning" if total >= TOO_SLOW_NS else "info",
         confidence="high",
         summary=f"handshakes of {where} take {wording.span(total)}: the slow half is between the capture point and the"
-        f" {half}{'s' if half == 'client' else ''} ({wording.many(len(rows), 'connection')})",
+        f" {half}{'s' if half == 'client' else ''} ({wording.many(len(flows), 'connection')})",
         evidence=[
             f"median SYN → SYN+ACK {wording.span(int(to_server))}, SYN+ACK → ACK {wording.span(int(to_client))};"
             " handshakes with repetitions are left out"

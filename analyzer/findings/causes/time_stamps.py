@@ -6,7 +6,7 @@ latest of each address and dropped any SYN with an older one; several clients be
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from analyzer.findings import wording
@@ -14,6 +14,8 @@ from analyzer.findings.finding import CUT, LOSS, ONE_WAY, Cause, Finding
 from analyzer.findings.index import SECOND_NS, Host, Index, ListenerKey
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make
+from analyzer.flows.facts import host_key
+from analyzer.flows.table import FlowTable
 
 #: SYNs with an older stamp, all dropped: by chance (as many older as newer are lost) one time in eight, and no newer is
 MIN_DROPPED = 3
@@ -25,10 +27,20 @@ MIN_FIT = 0.9
 _HALF = 1 << 31
 
 
+class Syn(NamedTuple):
+    """The first SYN of a flow: its stamp and time, how often it came again, and how many SYN+ACKs it drew."""
+
+    number: int
+    stamp: int
+    when_ns: int
+    repeats: int
+    synacks: int
+
+
 class Verdicts(NamedTuple):
     """SYNs of one source by whether their stamp went back, and whether they were dropped."""
 
-    back_dropped: list[int]
+    back_dropped: list[int]  # flow numbers
     back_served: int
     dropped: int
     served: int
@@ -44,13 +56,9 @@ def look(index: Index) -> Iterator[Finding]:
     }
     if not suspects:
         return
-    attempts: dict[tuple[Host, ListenerKey], list[int]] = {key: [] for key in suspects}
-    for row, stamp in enumerate(index.table.raw("o_syn_tsval")):
-        if stamp and (key := (index.originator(row), index.listener_key(row))) in attempts:
-            attempts[key].append(row)
     found: dict[ListenerKey, list[tuple[Host, Verdicts]]] = {}
-    for (source, listener), rows in sorted(attempts.items()):
-        verdicts = _judge(index, rows)
+    for (source, listener), syns in sorted(index.ask(SynsOf(frozenset(suspects))).items()):
+        verdicts = _judge(syns)
         right = len(verdicts.back_dropped) + verdicts.served
         wrong = verdicts.back_served + verdicts.dropped
         if len(verdicts.back_dropped) >= MIN_DROPPED and verdicts.served and right >= MIN_FIT * (right + wrong):
@@ -59,19 +67,41 @@ def look(index: Index) -> Iterator[Finding]:
         yield _finding(index, listener, sources)
 
 
-def _judge(index: Index, rows: list[int]) -> Verdicts:
+class SynsOf(NamedTuple):
+    """The SYNs with a time stamp that those sources sent to those listeners, in order."""
+
+    pairs: frozenset[tuple[Host, ListenerKey]]
+
+    def of(self, table: FlowTable) -> dict[tuple[Host, ListenerKey], list[Syn]]:
+        found: dict[tuple[Host, ListenerKey], list[Syn]] = {pair: [] for pair in self.pairs}
+        value, names = table.facts.value, ("first_ns", "o_syn_retransmissions", "r_synacks")
+        for place, stamp in enumerate(table.facts.column("o_syn_tsval")):
+            if stamp:
+                source = host_key(value(place, "o_hi"), value(place, "o_lo"))
+                host = host_key(value(place, "r_hi"), value(place, "r_lo"))
+                syns = found.get((source, (host, value(place, "r_port"), value(place, "scope"))))
+                if syns is not None:
+                    syns.append(Syn(value(place, "number"), stamp, *(value(place, name) for name in names)))
+        return found
+
+    def joined(
+        self, answers: Sequence[dict[tuple[Host, ListenerKey], list[Syn]]]
+    ) -> dict[tuple[Host, ListenerKey], list[Syn]]:
+        return {pair: sorted(syn for answer in answers for syn in answer[pair]) for pair in self.pairs}
+
+
+def _judge(syns: list[Syn]) -> Verdicts:
     verdicts = Verdicts([], 0, 0, 0)
     back_served = dropped = served = 0
     latest: tuple[int, int] | None = None  # stamp and time of the last SYN that was taken
-    for row in rows:
-        stamp, when = index.fact(row, "o_syn_tsval"), index.fact(row, "first_ns")
+    for number, stamp, when, repeats, synacks in syns:
         back = latest is not None and when - latest[1] <= MINDS_NS and (latest[0] - stamp - 1) % (1 << 32) < _HALF - 1
-        if index.fact(row, "o_syn_retransmissions"):
+        if repeats:
             if back:
-                verdicts.back_dropped.append(row)
+                verdicts.back_dropped.append(number)
             else:
                 dropped += 1
-        elif index.fact(row, "r_synacks"):
+        elif synacks:
             back_served, served = back_served + back, served + (not back)
             if not back:
                 latest = stamp, when
@@ -79,19 +109,22 @@ def _judge(index: Index, rows: list[int]) -> Verdicts:
 
 
 def _finding(index: Index, listener: ListenerKey, sources: list[tuple[Host, Verdicts]]) -> Finding:
-    rows = sorted(row for _, verdicts in sources for row in verdicts.back_dropped)
+    flows = sorted(number for _, verdicts in sources for number in verdicts.back_dropped)
+    index.claim_flows(flows)
     served = sum(verdicts.served for _, verdicts in sources)
     wrong = sum(verdicts.back_served + verdicts.dropped for _, verdicts in sources)
     return make(
         index,
         CAUSE.name,
-        rows,
+        index.named(flows),
+        count=len(flows),
+        claim=False,
         severity="critical",
-        confidence="high" if not wrong and len(rows) > MIN_DROPPED else "medium",
+        confidence="high" if not wrong and len(flows) > MIN_DROPPED else "medium",
         summary=f"{wording.listener(listener)} drops SYNs whose time stamp is older than one before from the same"
-        f" address: clients behind NAT ({wording.many(len(rows), 'connection')} hit)",
+        f" address: clients behind NAT ({wording.many(len(flows), 'connection')} hit)",
         evidence=[
-            f"from {wording.hosts(source for source, _ in sources)}: {len(rows):,} SYNs with an older stamp dropped,"
+            f"from {wording.hosts(source for source, _ in sources)}: {len(flows):,} SYNs with an older stamp dropped,"
             f" {served:,} with a newer one answered at once; {wrong:,} against that rule"
         ],
         confirm="on the server `sysctl net.ipv4.tcp_tw_recycle` is 1, and `nstat -az TcpExtPAWSPassive` rises (both are"

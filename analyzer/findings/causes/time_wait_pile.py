@@ -6,7 +6,9 @@ each blocks a local port towards one service for a minute.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from analyzer.findings import wording
 from analyzer.findings.counting import in_time_wait
@@ -15,6 +17,7 @@ from analyzer.findings.index import Host, Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make
 from analyzer.flows.facts import host_key
+from analyzer.flows.table import FlowTable
 
 #: below this nobody notices
 MIN_PILE = 500
@@ -24,26 +27,28 @@ EPHEMERAL_PORTS = 28_232
 MIN_PORT_SHARE = 0.5
 
 
+#: who holds the sockets (the client, or None for the server) and the service that they belong to
+Holder = tuple[Host | None, Host, int]
+
+
 def look(index: Index) -> Iterator[Finding]:
     """One finding a side and service."""
     since = max(index.end_ns - index.table.timers.time_wait_ns, 0)
-    piles = [
-        _Pile(index, of_server, places)
-        for of_server in (False, True)
-        for places in in_time_wait(index.table.flat, of_server, since)
-        if len(places) >= MIN_PILE
-    ]
-    for pile in sorted(piles, key=_Pile.weight)[: wording.MAX_PLACES]:
-        group, client, server, port = index.rows_of(pile.places), pile.client, pile.server, pile.port
-        used = len({index.fact(row, "o_port") for row in group})
+    piles = {holder: count for holder, count in index.ask(Waiting(since)).items() if count >= MIN_PILE}
+    largest = sorted(piles, key=lambda holder: (-piles[holder], holder[0] is None, holder[0] or b"", *holder[1:]))
+    chosen = largest[: wording.MAX_PLACES]
+    found = index.ask(WaitingAt(since, frozenset(chosen))) if chosen else {}
+    for client, server, port in chosen:
+        flows, ports = found[client, server, port]
+        used = len(ports)
         service = wording.endpoint(server, port)
         if client is None:
-            summary = f"{wording.many(len(group), 'socket')} in TIME_WAIT at {service}: the server closes first"
+            summary = f"{wording.many(len(flows), 'socket')} in TIME_WAIT at {service}: the server closes first"
             evidence = ["incoming connections: TIME_WAIT blocks no port there and costs little memory"]
             severity = "info"
         else:
             summary = (
-                f"{wording.host(client)} holds {wording.many(len(group), 'port')} to {service} in TIME_WAIT:"
+                f"{wording.host(client)} holds {wording.many(len(flows), 'port')} to {service} in TIME_WAIT:"
                 " the client closes first"
             )
             evidence = [f"{used:,} of the 28,232 local ports that the default range has for this service"]
@@ -54,7 +59,8 @@ def look(index: Index) -> Iterator[Finding]:
         yield make(
             index,
             CAUSE.name,
-            group,
+            index.named(flows),
+            count=len(flows),
             severity=severity,
             confidence="high",
             summary=summary,
@@ -73,20 +79,55 @@ def look(index: Index) -> Iterator[Finding]:
         )
 
 
-class _Pile:
-    """Rows of which the client's, or the server's, end waits; `client` is None where it is the server's."""
+def _waiting(table: FlowTable, since: int) -> Iterator[tuple[Holder, array[int]]]:
+    """The places, in the facts, of flows of which one end is in TIME_WAIT since then or later, by who holds it."""
+    value = table.facts.value
+    for of_server in (False, True):
+        for places in in_time_wait(table.flat, of_server, since):
+            at = places[0]
+            client = None if of_server else host_key(value(at, "o_hi"), value(at, "o_lo"))
+            yield (client, host_key(value(at, "r_hi"), value(at, "r_lo")), value(at, "r_port")), places
 
-    def __init__(self, index: Index, of_server: bool, places: Sequence[int]) -> None:
-        facts = index.table.facts
-        at = places[0]
-        self.places = places
-        self.client = None if of_server else host_key(facts.value(at, "o_hi"), facts.value(at, "o_lo"))
-        self.server: Host = host_key(facts.value(at, "r_hi"), facts.value(at, "r_lo"))
-        self.port = facts.value(at, "r_port")
 
-    def weight(self) -> tuple[int, bool, Host, Host, int]:
-        """What sorts piles: the largest first."""
-        return -len(self.places), self.client is None, self.client or b"", self.server, self.port
+class Waiting(NamedTuple):
+    """How many sockets each holds for a service."""
+
+    since: int
+
+    def of(self, table: FlowTable) -> dict[Holder, int]:
+        return {holder: len(places) for holder, places in _waiting(table, self.since)}
+
+    def joined(self, answers: Sequence[dict[Holder, int]]) -> dict[Holder, int]:
+        found: dict[Holder, int] = {}
+        for answer in answers:
+            for holder, count in answer.items():
+                found[holder] = found.get(holder, 0) + count
+        return found
+
+
+class WaitingAt(NamedTuple):
+    """Of those holders: the flows, in order, and the ports that their clients use."""
+
+    since: int
+    holders: frozenset[Holder]
+
+    def of(self, table: FlowTable) -> dict[Holder, tuple[list[int], set[int]]]:
+        value = table.facts.value
+        return {
+            holder: (sorted(value(at, "number") for at in places), {value(at, "o_port") for at in places})
+            for holder, places in _waiting(table, self.since)
+            if holder in self.holders
+        }
+
+    def joined(
+        self, answers: Sequence[dict[Holder, tuple[list[int], set[int]]]]
+    ) -> dict[Holder, tuple[list[int], set[int]]]:
+        found: dict[Holder, tuple[list[int], set[int]]] = {holder: ([], set()) for holder in self.holders}
+        for answer in answers:
+            for holder, (flows, ports) in answer.items():
+                found[holder][0].extend(flows)
+                found[holder][1].update(ports)
+        return {holder: (sorted(flows), ports) for holder, (flows, ports) in found.items()}
 
 
 CAUSE = Cause(
