@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from analyzer import rereading
     from analyzer.charts import Charts
     from analyzer.flow import Flow
+    from analyzer.listeners import Listener
     from analyzer.report.display import ShownFinding
     from analyzer.sockets import Socket
 
@@ -138,20 +139,30 @@ class Analysis:
     def found(self) -> list[ShownFinding]:
         """The findings of the whole capture, in order of weight, less those that concern no selected flow."""
         from analyzer.findings import CaptureView, find
-        from analyzer.report.display import ShownFinding
+        from analyzer.report.display import shown
 
         selected = None if len(self.rows) == len(self.table) else self.rows
-        found = [ShownFinding(*finding) for finding in find(self.table, CaptureView.of(self.result), selected)]
-        if selected is None:
-            return found
-        return [finding for finding in found if not finding.flows or not self.flow_numbers.isdisjoint(finding.flows)]
+        found = find(self.table, CaptureView.of(self.result), selected)
+        return shown(found, None if selected is None else self.flow_numbers)
 
     @cached_property
     def capture(self) -> dict[str, Any]:
         """The capture's health: files, counts, and what weakens verdicts."""
-        from analyzer.report.health import health
+        from analyzer.report.health import Seen, health
 
-        return health(self.result, self.table)
+        return health(self.result, Seen.of(self.table))
+
+    @cached_property
+    def listeners(self) -> list[Listener]:
+        """How each (host, port) that the selected flows were meant for fared, the busiest first."""
+        from analyzer.listeners import listeners
+
+        return listeners(self.table, self.rows)
+
+    @property
+    def selected(self) -> int:
+        """How many flows are selected."""
+        return len(self.rows)
 
     # --- socket tables -------------------------------------------------------------------------------------------
 

@@ -1,11 +1,14 @@
 """How each listener fared: attempts, outcomes, answer times, repeated SYN+ACKs, who closes first.
 
-Owns what is said of each, in order. Counting is `findings.counting`'s, the verdicts are those of `flows.verdict`.
+Owns what is said of each, in order, and how what shards say is put together: counts are added, and a quantile is found
+among the times of the one range that holds it. Counting is `findings.counting`'s, the verdicts are those of
+`flows.verdict`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from analyzer.findings.counting import Tally, tallies
@@ -36,29 +39,146 @@ class Listener(NamedTuple):
 def listeners(table: FlowTable, rows: Sequence[int]) -> list[Listener]:
     """Every (host, port) that `rows` were meant for, the busiest first."""
     counted = tallies(table.flat, None if len(rows) == len(table) else table.places(rows))
-    return sorted(map(_listener, counted), key=lambda one: (-one.attempts, one.host, one.port))
+    return _in_order(_listener(*_counts(tally), sorted(tally.answers_ns)) for tally in counted)
 
 
-def _listener(tally: Tally) -> Listener:
-    high, low = host_halves(tally.host)
-    answers = sorted(tally.answers_ns)
+def _in_order(found: Iterable[Listener]) -> list[Listener]:
+    return sorted(found, key=lambda one: (-one.attempts, one.host, one.port))
+
+
+#: host, port, IPv6
+Place = tuple[bytes, int, bool]
+#: attempts, completed, refused, unanswered, SYN+ACKs again, half closed, closed by the originator, responder, both
+Counts = tuple[int, ...]
+
+
+def _counts(tally: Tally) -> tuple[Place, Counts]:
+    closers = (tally.closers[who] for who in (f.ORIGINATOR, f.RESPONDER, f.BOTH))
+    counts = tally.attempts, tally.completed, tally.refused, tally.unanswered, tally.synacks_again, tally.half_closed
+    return (tally.host, tally.port, tally.ipv6), (*counts, *closers)
+
+
+def _listener(place: Place, counts: Counts, answers: Sequence[int]) -> Listener:
+    _, port, _ = place
+    attempts, completed, refused, unanswered, again, half_closed, originator, responder, both = counts
     return Listener(
-        host=address_text(high, low, tally.ipv6),
-        port=tally.port,
-        attempts=tally.attempts,
-        completed=tally.completed,
-        refused=tally.refused,
-        unanswered=tally.unanswered,
+        host=_address(place),
+        port=port,
+        attempts=attempts,
+        completed=completed,
+        refused=refused,
+        unanswered=unanswered,
         answer_median_ns=_quantile(answers, 50),
         answer_95_ns=_quantile(answers, 95),
-        synack_retransmissions=tally.synacks_again,
-        half_closed=tally.half_closed,
-        closed_by_originator=tally.closers[f.ORIGINATOR],
-        closed_by_responder=tally.closers[f.RESPONDER],
-        closed_by_both=tally.closers[f.BOTH],
+        synack_retransmissions=again,
+        half_closed=half_closed,
+        closed_by_originator=originator,
+        closed_by_responder=responder,
+        closed_by_both=both,
     )
 
 
-def _quantile(ordered: list[int], percent: int) -> int | None:
+def _address(place: Place) -> str:
+    high, low = host_halves(place[0])
+    return address_text(high, low, place[2])
+
+
+def _quantile(ordered: Sequence[int], percent: int) -> int | None:
     """The value that `percent` of the values do not exceed (nearest rank)."""
-    return ordered[max(-(-len(ordered) * percent // 100) - 1, 0)] if ordered else None
+    return ordered[_rank(len(ordered), percent)] if ordered else None
+
+
+def _rank(count: int, percent: int) -> int:
+    return max(-(-count * percent // 100) - 1, 0)
+
+
+# --- flows in several places --------------------------------------------------------------------------------------
+
+#: leading bits of a time that tell ranges of times apart
+_BITS = 11
+
+
+class Part(NamedTuple):
+    """What the flows at one place say of a listener: counts, and how many answer times lie in which range."""
+
+    counts: Counts
+    answers: Counter[int]
+
+
+def parts(table: FlowTable, rows: Sequence[int]) -> dict[Place, Part]:
+    """What some of all flows say of each (host, port)."""
+    found = {}
+    for tally in tallies(table.flat, None if len(rows) == len(table) else table.places(rows)):
+        place, counts = _counts(tally)
+        found[place] = Part(counts, Counter(map(_range, tally.answers_ns)))
+    return found
+
+
+def united(found: Iterable[dict[Place, Part]]) -> dict[Place, Part]:
+    """What all flows say."""
+    whole: dict[Place, Part] = {}
+    for some in found:
+        for place, part in some.items():
+            before = whole.get(place)
+            if before is None:
+                whole[place] = part
+            else:
+                counts = tuple(map(sum, zip(before.counts, part.counts, strict=True)))
+                whole[place] = Part(counts, before.answers + part.answers)
+    return whole
+
+
+def busiest(whole: dict[Place, Part], many: int) -> dict[Place, frozenset[int]]:
+    """The first so many listeners, in no order, and the ranges in which the quantiles of their answer times lie."""
+    first = sorted(whole, key=lambda place: (-whole[place].counts[0], _address(place), place[1]))[:many]
+    return {
+        place: frozenset(_where(whole[place].answers, percent)[0] for percent in (50, 95))
+        for place in first
+        if whole[place].answers
+    }
+
+
+def answers_in(table: FlowTable, rows: Sequence[int], wanted: dict[Place, frozenset[int]]) -> dict[Place, list[int]]:
+    """The answer times of those listeners that lie in those ranges."""
+    found = {}
+    for tally in tallies(table.flat, None if len(rows) == len(table) else table.places(rows)):
+        place = (tally.host, tally.port, tally.ipv6)
+        if place in wanted:
+            found[place] = [time for time in tally.answers_ns if _range(time) in wanted[place]]
+    return found
+
+
+def settled(whole: dict[Place, Part], answers: dict[Place, list[int]]) -> list[Listener]:
+    """All listeners, the busiest first; the times of those of which `answers` has those in their ranges."""
+    found = []
+    for place, part in whole.items():
+        listener = _listener(place, part.counts, ())
+        times = sorted(answers.get(place, ()))
+        if times:
+            listener = listener._replace(
+                answer_median_ns=_from_ranges(part.answers, times, 50),
+                answer_95_ns=_from_ranges(part.answers, times, 95),
+            )
+        found.append(listener)
+    return _in_order(found)
+
+
+def _range(time_ns: int) -> int:
+    """The range in which a time lies: those of more than _BITS bits share it with all that begin like them."""
+    shift = max(time_ns.bit_length() - _BITS, 0)
+    return (shift << _BITS) + (time_ns >> shift)
+
+
+def _where(ranges: Counter[int], percent: int) -> tuple[int, int]:
+    """The range that holds a quantile, and its place there."""
+    rank = _rank(ranges.total(), percent)
+    for which in sorted(ranges):
+        if rank < ranges[which]:
+            return which, rank
+        rank -= ranges[which]
+    raise ValueError("no times")
+
+
+def _from_ranges(ranges: Counter[int], times: Sequence[int], percent: int) -> int:
+    which, rank = _where(ranges, percent)
+    return [time for time in times if _range(time) == which][rank]

@@ -11,8 +11,8 @@ from analyzer.cli import arguments
 from analyzer.errors import UsageError
 
 if TYPE_CHECKING:
-    from analyzer.analysis import Analysis
     from analyzer.findings import Finding
+    from analyzer.report.reported import Reported
 
 #: exit status where --fail-on found what it was told to look for
 FOUND = 3
@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the report."""
     from analyzer.cli.output import text_output
-    from analyzer.cli.work import analyzed
+    from analyzer.cli.work import reported
 
     if args.explain is not None and args.json:
         raise UsageError("--explain is text: --json has all of every finding")
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     _check(args.fail_on)
     if args.html is not None:
         return _page(args)
-    with analyzed(args, say_damage=False) as analysis:
+    with reported(args) as analysis:
         if not args.json:  # the document sees to it itself
             analysis.found  # noqa: B018  # made before anything is written
         with text_output(args.output, args.captures) as out:
@@ -93,7 +93,7 @@ def _page(args: argparse.Namespace) -> int:
     return _status(analysis, args)
 
 
-def _status(analysis: Analysis, args: argparse.Namespace) -> int:
+def _status(analysis: Reported, args: argparse.Namespace) -> int:
     return FOUND if any(_concerns(finding, args.fail_on) for finding in analysis.found) else 0
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from analyzer.analysis import Analysis
     from analyzer.engine import Options, Result
+    from analyzer.report.reported import Reported
     from analyzer.rereading import Again
     from analyzer.selection import Selection
 
@@ -54,6 +55,22 @@ def analyze(
         say_damage_of(result)
     timers = arguments.timers_of(args)
     return Analysis(result, timers=timers, selection=selection, again=again, options=options)
+
+
+@contextmanager
+def reported(args: argparse.Namespace) -> Iterator[Reported]:
+    """What a report is made of: `analyzed`, or what the workers of a cluster have told."""
+    if args.scheduler is None or args.state is not None:
+        with analyzed(args, say_damage=False) as analysis:
+            yield analysis
+        return
+    from analyzer.dataset import reporting
+
+    selection, options, timers = _checked(args), arguments.options_of(args), arguments.timers_of(args)
+    data_set = data_set_of(args.captures)
+    with progress("reading") as tell:
+        made = reporting.report(data_set, options, args.scheduler, timers, selection, tell)
+    yield made
 
 
 @contextmanager

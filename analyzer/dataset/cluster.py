@@ -21,6 +21,7 @@ from analyzer.dataset.store import Store, need
 from analyzer.dataset.tracking import Shard, check_scopes, merge, track
 from analyzer.engine import Options, Result
 from analyzer.errors import AnalyzerError, ClusterError
+from analyzer.flows.facts import FlowFacts
 from analyzer.flows.packed import PackedRows
 
 Progress = Callable[[int, int | None], None]
@@ -91,10 +92,15 @@ def run(root: str, options: Options, scheduler: str, progress: Progress | None =
 def track_shard(plan: Plan, options: Options, scoped: bool, shard: int) -> Shard:
     """One shard, on a worker; many flows packed, to be sent and to lie beside those of all others."""
     facts, tracker, reader = track(plan, options, scoped=scoped, shards=[shard])
+    return Shard.of(packed(facts), tracker, reader)
+
+
+def packed(facts: FlowFacts) -> FlowFacts:
+    """Facts as they are sent: packed, where they are many."""
     if facts.count >= PACKED_FROM and not isinstance(facts.rows, PackedRows):
         facts.pack()
         facts.settle()
-    return Shard.of(facts, tracker, reader)
+    return facts
 
 
 def index(

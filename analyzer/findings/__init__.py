@@ -10,24 +10,30 @@ from collections.abc import Sequence
 
 from analyzer.findings.causes import CAUSES
 from analyzer.findings.finding import Cause, Finding, lowered, weight
-from analyzer.findings.index import Index
+from analyzer.findings.index import Elsewhere, Index
 from analyzer.findings.view import CaptureView
 from analyzer.flows.table import FlowTable
 
 __all__ = ["CAUSES", "CaptureView", "Cause", "Finding", "find"]
 
 
-def find(table: FlowTable, capture: CaptureView, selected: Sequence[int] | None = None) -> list[Finding]:
+def find(
+    table: FlowTable,
+    capture: CaptureView,
+    selected: Sequence[int] | None = None,
+    elsewhere: Elsewhere | None = None,
+) -> list[Finding]:
     """All findings of a capture, what matters most first.
 
     `selected`: rows that someone asks about. Where a finding has some of them, they come first among its examples and
-    its flows, which are not all listed.
+    its flows, which are not all listed. `elsewhere`: where flows are that are not in the table; with it, raises
+    AbsentError where a finding names one of those.
     """
     # An index is one large web of small objects that all stay: collecting meanwhile costs half as much again.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        index = Index(table, capture, selected)
+        index = Index(table, capture, selected, elsewhere)
         found = [_doubted(finding, cause, index) for cause in CAUSES for finding in cause.look(index)]
     finally:
         if collecting:

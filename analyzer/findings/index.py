@@ -142,6 +142,10 @@ class Index:
         for name, numbers in census.lists.items():
             setattr(self, name, array("I", self._at_hand(numbers)))
 
+    def listed(self) -> set[int]:
+        """The rows that any list has."""
+        return set().union(*(getattr(self, name) for name in counting.LISTS))
+
     def census(self) -> Census:
         """What was counted here, for an index that has only the flows of the lists."""
         numbers = self._numbers

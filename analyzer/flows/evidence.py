@@ -6,6 +6,7 @@ that are judged apart.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 #: host (`facts.host_key`), port, scope
@@ -28,6 +29,12 @@ class Evidence:
     def __init__(self, listeners: dict[Listener, Shown] | None = None, *, holes: bool = False) -> None:
         self.listeners = listeners or {}
         self.holes = holes
+
+    def add(self, others: Iterable[Evidence]) -> None:
+        """Add what listeners have shown to others."""
+        for other in others:
+            for listener, shown in other.listeners.items():
+                self.with_this(listener, shown)
 
     def with_this(self, listener: Listener, shown: Shown) -> None:
         """Add what a listener has shown, too."""

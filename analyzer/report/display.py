@@ -6,7 +6,7 @@ Owns the overviews. Whatever comes from a capture is escaped here; the words are
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from analyzer.findings import Finding
@@ -50,6 +50,15 @@ class ShownFinding(Finding):
 
     def _repr_html_(self) -> str:
         return f'<div style="{_CARD}">{finding_html(self)}</div>'
+
+
+def shown(found: Sequence[Finding], flows: Collection[int] | None) -> list[ShownFinding]:
+    """Findings as they show themselves, less those that concern none of these flows (None: all are asked about)."""
+    return [
+        ShownFinding(*finding)
+        for finding in found
+        if flows is None or not finding.flows or any(number in flows for number in finding.flows)
+    ]
 
 
 def finding_html(finding: Finding) -> str:

@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from analyzer.aside import MAX_PORTIONS, Make, aside
 from analyzer.flows.columns import records
 from analyzer.flows.table import FlowTable
-from analyzer.listeners import listeners
 from analyzer.report import why
 from analyzer.report.jsontext import objects
+from analyzer.report.reported import LISTENERS
 
 if TYPE_CHECKING:
-    from analyzer.analysis import Analysis
+    from analyzer.report.reported import Reported
 
-#: listeners in a document: a scan of one host makes 65,535 of them
-LISTENERS = 1000
 #: list entries that take longer than to start a process
 WORTH_A_PROCESS = 2000
 #: of them made together: fewer, and what they have alike is worked out too often
@@ -34,7 +32,7 @@ class Reason(Protocol):
     def __call__(self, table: FlowTable, row: int, weak: why.Weakness) -> str: ...
 
 
-def document(analysis: Analysis, listed: int | None = None) -> dict[str, Any]:
+def document(analysis: Reported, listed: int | None = None) -> dict[str, Any]:
     """Everything that a report says. List entries are whole records with a `why`; `listed` of each list at most."""
     return {
         **_head(analysis),
@@ -43,7 +41,7 @@ def document(analysis: Analysis, listed: int | None = None) -> dict[str, Any]:
     }
 
 
-def write(out: TextIO, analysis: Analysis) -> None:
+def write(out: TextIO, analysis: Reported) -> None:
     """The document as JSON, a list entry at a time: a flood's lists are longer than memory likes."""
     lists = _lists(analysis)
     many = sum(len(rows) for _, rows, _ in lists) >= WORTH_A_PROCESS and analysis.options.jobs != 1
@@ -57,7 +55,7 @@ def write(out: TextIO, analysis: Analysis) -> None:
         out.write("\n}\n")
 
 
-def _portions(analysis: Analysis, lists: Sequence[tuple[str, Sequence[int], Reason]]) -> list[Make]:
+def _portions(analysis: Reported, lists: Sequence[tuple[str, Sequence[int], Reason]]) -> list[Make]:
     """The three lists and the listeners, cut so that two processes have work to the end."""
     table, weak = analysis.table, why.Weakness.of(analysis.capture)
     size = max(LEAST_PORTION, -(-sum(len(rows) for _, rows, _ in lists) // (MAX_PORTIONS // 2)))
@@ -86,11 +84,11 @@ def _array(name: str, entries: Iterable[str], *, begins: bool = True, ends: bool
         yield f" {json.dumps(name)}: []" if empty else "\n ]"
 
 
-def summary(analysis: Analysis) -> dict[str, Any]:
+def summary(analysis: Reported) -> dict[str, Any]:
     """How many flows, how many got each verdict on handshake and close, and the length of the lists."""
     lists = analysis.lists
     return {
-        "flows": len(analysis.rows),
+        "flows": analysis.selected,
         "handshake": lists.handshake,
         "close": lists.close,
         "incomplete_handshakes": len(lists.incomplete_handshakes),
@@ -99,7 +97,7 @@ def summary(analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def _head(analysis: Analysis) -> dict[str, Any]:
+def _head(analysis: Reported) -> dict[str, Any]:
     return {
         "capture": analysis.capture,
         "summary": summary(analysis),
@@ -107,11 +105,11 @@ def _head(analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def _listeners(analysis: Analysis) -> list[dict[str, Any]]:
-    return [listener._asdict() for listener in listeners(analysis.table, analysis.rows)[:LISTENERS]]
+def _listeners(analysis: Reported) -> list[dict[str, Any]]:
+    return [listener._asdict() for listener in analysis.listeners[:LISTENERS]]
 
 
-def _lists(analysis: Analysis) -> tuple[tuple[str, Sequence[int], Reason], ...]:
+def _lists(analysis: Reported) -> tuple[tuple[str, Sequence[int], Reason], ...]:
     lists = analysis.lists
     return (
         ("incomplete_handshakes", lists.incomplete_handshakes, why.incomplete),
@@ -120,7 +118,7 @@ def _lists(analysis: Analysis) -> tuple[tuple[str, Sequence[int], Reason], ...]:
     )
 
 
-def _entries(analysis: Analysis, rows: Sequence[int], reason: Reason) -> Iterator[dict[str, Any]]:
+def _entries(analysis: Reported, rows: Sequence[int], reason: Reason) -> Iterator[dict[str, Any]]:
     weak = why.Weakness.of(analysis.capture)
     for row, flow in zip(rows, records(analysis.table, rows), strict=True):
         flow["why"] = reason(analysis.table, row, weak)

@@ -20,8 +20,8 @@ from analyzer.report.escape import printable
 from analyzer.report.style import Style
 
 if TYPE_CHECKING:
-    from analyzer.analysis import Analysis
     from analyzer.findings import Finding
+    from analyzer.report.reported import Reported
 
 #: lines are folded here where no terminal says otherwise
 WIDTH = 100
@@ -35,7 +35,7 @@ def cause_of(name: str, before: str = "") -> Cause:
     raise UsageError(f"{before}{name!r} is no finding: there are {', '.join(sorted(cause.name for cause in CAUSES))}")
 
 
-def write(out: TextIO, analysis: Analysis, cause: Cause) -> None:
+def write(out: TextIO, analysis: Reported, cause: Cause) -> None:
     """Write the long form."""
     style = Style.of(out)
     width = min(grid.width_of(out) or WIDTH, WIDTH)

@@ -5,7 +5,7 @@ Owns its shape and the sentences. Counts come from the reader, the decoder and t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from analyzer.engine import Result
 from analyzer.flows import facts as f
@@ -15,15 +15,44 @@ from analyzer.flows.table import FlowTable
 LEAST_FLOWS = 5
 
 
-def health(result: Result, table: FlowTable) -> dict[str, Any]:
+class Seen(NamedTuple):
+    """What was seen of the flows, counted: segments of both ends or of one only, gaps, those older than the capture."""
+
+    flows: int
+    both: int
+    originator: int
+    responder: int
+    missing: int
+    midstream: int
+
+    @classmethod
+    def of(cls, table: FlowTable) -> Seen:
+        """Of these flows."""
+        column = table.facts.column
+        counts = {"both": 0, "originator": 0, "responder": 0}
+        for o_packets, r_packets in zip(column("o_packets"), column("r_packets"), strict=True):
+            counts["both" if o_packets and r_packets else "originator" if o_packets else "responder"] += 1
+        return cls(
+            len(table),
+            **counts,
+            missing=sum(column("o_missing")) + sum(column("r_missing")),
+            midstream=sum(1 for bits in column("bits") if not bits & (f.SYN_SEEN | f.SYNACK_SEEN)),
+        )
+
+    @property
+    def directions(self) -> dict[str, int]:
+        """How many flows have segments of both ends, or of one only."""
+        return {"both": self.both, "originator": self.originator, "responder": self.responder}
+
+
+def health(result: Result, seen: Seen) -> dict[str, Any]:
     """`segments`, `flows`, times, drops, `skipped` frames by reason, and `weakened_by`: sentences."""
     capture = result.capture
     first, last = capture.first_ns, capture.last_ns
-    directions = _directions(table)
     return {
         "packets": capture.packets,
         "segments": result.decoded["segments"],
-        "flows": len(table),
+        "flows": seen.flows,
         "first_ns": first,
         "last_ns": last,
         "duration_ns": None if first is None or last is None else max(last - first, 0),
@@ -35,23 +64,14 @@ def health(result: Result, table: FlowTable) -> dict[str, Any]:
         "skipped": result.skipped,
         "decoded": result.decoded,
         "tracker": result.tracker,
-        "directions_seen": directions,
+        "directions_seen": seen.directions,
         "notes": list(capture.notes),
-        "weakened_by": _weaknesses(result, table, directions),
+        "weakened_by": _weaknesses(result, seen),
         "files": [file.as_dict() for file in capture.files],
     }
 
 
-def _directions(table: FlowTable) -> dict[str, int]:
-    """How many flows have segments of both ends, or of one only."""
-    counts = {"both": 0, "originator": 0, "responder": 0}
-    column = table.facts.column
-    for o_packets, r_packets in zip(column("o_packets"), column("r_packets"), strict=True):
-        counts["both" if o_packets and r_packets else "originator" if o_packets else "responder"] += 1
-    return counts
-
-
-def _weaknesses(result: Result, table: FlowTable, directions: dict[str, int]) -> list[str]:
+def _weaknesses(result: Result, seen: Seen) -> list[str]:
     """What in the capture itself makes verdicts less sure, one sentence each."""
     capture = result.capture
     found = [f"{file.name}: {file.truncated}" for file in capture.files if file.truncated]
@@ -66,21 +86,19 @@ def _weaknesses(result: Result, table: FlowTable, directions: dict[str, int]) ->
     evicted = result.tracker["evicted_embryonic"] + result.tracker["evicted_other"]
     if evicted:
         found.append(f"{evicted} connections left the tracker early because too many were open at once (--max-flows).")
-    return found + _of_flows(table, directions)
+    return found + _of_flows(seen)
 
 
-def _of_flows(table: FlowTable, directions: dict[str, int]) -> list[str]:
+def _of_flows(seen: Seen) -> list[str]:
     found = []
-    if directions["both"] == 0 and len(table) >= LEAST_FLOWS:
+    if seen.both == 0 and seen.flows >= LEAST_FLOWS:
         found.append(
             "Only one direction was captured: what the other end did is inferred, and no answer proves nothing."
         )
-    missing = sum(table.facts.column("o_missing")) + sum(table.facts.column("r_missing"))
-    if missing:
-        found.append(f"{missing} runs of data were acknowledged and never captured: the capture has gaps.")
-    midstream = sum(1 for bits in table.facts.column("bits") if not bits & (f.SYN_SEEN | f.SYNACK_SEEN))
-    if midstream:
-        found.append(f"{midstream} of {len(table)} connections were already open when the capture began.")
+    if seen.missing:
+        found.append(f"{seen.missing} runs of data were acknowledged and never captured: the capture has gaps.")
+    if seen.midstream:
+        found.append(f"{seen.midstream} of {seen.flows} connections were already open when the capture began.")
     return found
 
 

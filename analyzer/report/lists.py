@@ -25,6 +25,11 @@ class Lists(NamedTuple):
     half_closed: list[int]
     synack_retransmissions: list[int]
 
+    def renamed(self, named: Callable[[int], int]) -> Lists:
+        """The same flows by other names than rows of this table."""
+        lists = (self.incomplete_handshakes, self.half_closed, self.synack_retransmissions)
+        return Lists(self.handshake, self.close, *(list(map(named, rows)) for rows in lists))
+
 
 def make_lists(table: FlowTable, rows: Sequence[int]) -> Lists:
     """Judge the flows in `rows`, once for all that are alike (a flood has few kinds)."""
@@ -46,6 +51,25 @@ def make_lists(table: FlowTable, rows: Sequence[int]) -> Lists:
         handshakes.rows_of(verdict.INCOMPLETE),
         closes.rows_of({"half_closed"}),
         again.rows_of(set(again.told) - {0}),
+    )
+
+
+def united(parts: Sequence[Lists]) -> Lists:
+    """The lists of all parts, rows of one table all of them."""
+
+    def counted(name: str, words: Sequence[str]) -> dict[str, int]:
+        counts: Counter[str] = Counter()
+        for part in parts:
+            counts.update(getattr(part, name))
+        return {word: counts[word] for word in words if word in counts}
+
+    def listed(name: str) -> list[int]:
+        return sorted(row for part in parts for row in getattr(part, name))
+
+    return Lists(
+        counted("handshake", verdict.HANDSHAKES),
+        counted("close", verdict.CLOSES),
+        *map(listed, ("incomplete_handshakes", "half_closed", "synack_retransmissions")),
     )
 
 

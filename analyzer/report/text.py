@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, TextIO
 from analyzer.flows import columns
 from analyzer.flows.columns import records
 from analyzer.flows.table import FlowTable
-from analyzer.listeners import Listener, listeners
+from analyzer.listeners import Listener
 from analyzer.report import grid, words
-from analyzer.report.document import LISTENERS as JSON_LISTENERS
 from analyzer.report.escape import printable
+from analyzer.report.reported import LISTENERS as JSON_LISTENERS
 from analyzer.report.style import Style
 
 if TYPE_CHECKING:
-    from analyzer.analysis import Analysis
     from analyzer.findings import Finding
+    from analyzer.report.reported import Reported
 
 #: flows of a list that are shown: a screenful; the rest is counted, and `flows --where` lists it
 LISTED = 20
@@ -42,7 +42,7 @@ _NEEDED = (
 )
 
 
-def write(out: TextIO, analysis: Analysis) -> None:
+def write(out: TextIO, analysis: Reported) -> None:
     """Write the report, in colour where `out` is a terminal that wants it."""
     style = Style.of(out)
     terminal = grid.width_of(out)
@@ -50,11 +50,11 @@ def write(out: TextIO, analysis: Analysis) -> None:
         out.write(line + "\n")
 
 
-def _lines(analysis: Analysis, style: Style, width: int, table_width: int | None) -> Iterator[str]:
+def _lines(analysis: Reported, style: Style, width: int, table_width: int | None) -> Iterator[str]:
     yield from _health(analysis, style, width)
-    if not len(analysis.table):
+    if not analysis.capture["flows"]:
         return
-    if not analysis.rows:
+    if not analysis.selected:
         yield "No connection matches what the report was narrowed down to."
         return
     lists, findings, files = analysis.lists, analysis.found, _named(analysis)
@@ -88,7 +88,7 @@ def _lines(analysis: Analysis, style: Style, width: int, table_width: int | None
     yield from _list(analysis, style, table_width, "SYN+ACKs sent again", where, rows, _synack_again)
 
 
-def _named(analysis: Analysis) -> str:
+def _named(analysis: Reported) -> str:
     """The capture as an argument of a command."""
     names = [file["name"] for file in analysis.capture["files"]]
     return printable(shlex.quote(names[0])) if len(names) == 1 and os.path.exists(names[0]) else "FILE"
@@ -114,17 +114,17 @@ def fairly(table: FlowTable, rows: Sequence[int], room: int) -> list[int]:
 _BY_WEIGHT = ("ack_ignored", "half_open", "unanswered", "unreachable", "refused", "aborted")
 
 
-def _health(analysis: Analysis, style: Style, width: int) -> Iterator[str]:
+def _health(analysis: Reported, style: Style, width: int) -> Iterator[str]:
     capture = analysis.capture
     names = [printable(os.path.basename(file["name"]) or file["name"]) for file in capture["files"]]
     name = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]} ({len(names)} files)"
     line = f"{name}: {words.many(capture['packets'], 'packet')}"
     if capture["duration_ns"] is not None:
         line += f" in {words.span(capture['duration_ns'])} from {words.moment(capture['first_ns'])}"
-    if not len(analysis.table):
+    if not capture["flows"]:
         yield f"{line}, none of them TCP{_skipped(capture)}."
     else:
-        tcp = f"{words.many(capture['segments'], 'TCP segment')}, {words.many(len(analysis.table), 'connection')}"
+        tcp = f"{words.many(capture['segments'], 'TCP segment')}, {words.many(capture['flows'], 'connection')}"
         first, *rest = _folded(f"{line}; {tcp}.", width, "  ")
         yield first.replace(name, style.strong(name), 1)
         yield from rest
@@ -146,7 +146,7 @@ def _skipped(capture: dict[str, Any]) -> str:
     return f" ({', '.join(named)}{', …' if len(counts) > REASONS_NAMED else ''})" if named else ""
 
 
-def _outcome(analysis: Analysis) -> str:
+def _outcome(analysis: Reported) -> str:
     """How the connections of a capture without fault went."""
     lists = analysis.lists
     complete, midstream = lists.handshake.get("complete", 0), lists.handshake.get("midstream", 0)
@@ -170,7 +170,7 @@ def _noted(noted: Sequence[Finding], style: Style, width: int) -> Iterator[str]:
             yield from _folded(f"  · {printable(finding.summary)} ({finding.name})", width, "    ")
 
 
-def _said(finding: Finding, analysis: Analysis) -> bool:
+def _said(finding: Finding, analysis: Reported) -> bool:
     """Whether a finding only repeats what the capture's health has said: that a file was not read to its end."""
     damage = analysis.capture["truncated"]
     return finding.name == "capture_at_fault" and bool(damage) and len(finding.evidence) == 1
@@ -216,9 +216,9 @@ def _finding(number: int, finding: Finding, style: Style, width: int) -> Iterato
     yield from _folded(f"   do: {printable(finding.advice.partition('; ')[0].rstrip('.'))}.", width, "     ")
 
 
-def _listeners(analysis: Analysis, style: Style, width: int | None) -> Iterator[str]:
+def _listeners(analysis: Reported, style: Style, width: int | None) -> Iterator[str]:
     """How each listener fared, the busiest first."""
-    found = listeners(analysis.table, analysis.rows)
+    found = analysis.listeners
     if not found:
         return
     yield ""
@@ -267,7 +267,7 @@ def _folded(text: str, width: int, indent: str, paint: Callable[[str], str] = st
 
 
 def _list(
-    analysis: Analysis,
+    analysis: Reported,
     style: Style,
     width: int | None,
     title: str,

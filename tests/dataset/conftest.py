@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pcaps_cases import PCAPS
 
 from analyzer.cli import main
+from analyzer.dataset import cluster
 
 #: what is compared: everything that a person or a program gets to see
 QUESTIONS = (
@@ -31,6 +34,32 @@ def ask(tmp_path: Path) -> Callable[..., str]:
         return out.read_text()
 
     return answer
+
+
+class AtOnce:
+    """A cluster's client without a cluster: what is submitted is done here and now."""
+
+    def submit(self, task: Callable[..., Any], *words: Any, pure: bool, retries: int) -> Outcome:
+        return Outcome(task(*map(resolved, words)))
+
+
+class Outcome:
+    def __init__(self, outcome: Any) -> None:
+        self.outcome = outcome
+
+
+def resolved(word: Any) -> Any:
+    if isinstance(word, list):
+        return [resolved(each) for each in word]
+    return word.outcome if isinstance(word, Outcome) else word
+
+
+@pytest.fixture
+def no_cluster(monkeypatch: pytest.MonkeyPatch) -> str:
+    """What to name as the scheduler: its tasks are done in this process, one after the other."""
+    monkeypatch.setattr(cluster, "connected", lambda scheduler: nullcontext(AtOnce()))
+    monkeypatch.setattr(cluster, "finished", lambda client, futures, tell: [(one, one.outcome) for one in futures])
+    return "here"
 
 
 @pytest.fixture

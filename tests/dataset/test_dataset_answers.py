@@ -18,6 +18,13 @@ from analyzer.jobs import shared_out
 SHARED = PCAPS.parent.parent / "shared" / "captures"
 NOT_CAPTURES = {".json", ".md", ".py", ".tsv"}
 
+#: what shards on a cluster put together in another way than one process
+REPORTS = (
+    ("report", "--json"),
+    ("report", "--json", "--port", "80", "--port", "443"),
+    ("report", "--where", "handshake == 'complete'"),
+)
+
 Ask = Callable[..., str]
 Index = Callable[..., Path]
 
@@ -34,16 +41,20 @@ def captures_under(folder: Path) -> list[Path]:
     ],
     ids=["pcaps", "shared"],
 )
-def test_every_capture_gives_the_same_answers(folder: Path, tmp_path: Path, ask: Ask) -> None:
+def test_every_capture_gives_the_same_answers(folder: Path, tmp_path: Path, ask: Ask, no_cluster: str) -> None:
     captures = captures_under(folder)
     compared = 0
     for number, capture in enumerate(captures):
         dataset = tmp_path / f"{number}"
-        if main(["index", str(capture), "-o", str(dataset)]):
+        if main(["index", str(capture), "-o", str(dataset), "--shards", "4"]):
             assert main(["flows", str(capture), "-o", str(tmp_path / "none")]) == 1
             continue
         for question in QUESTIONS:
             assert ask(*question, capture) == ask(*question, dataset), (capture, question)
+        pytest.importorskip("numpy")
+        for question in REPORTS if compared % 4 == 0 else REPORTS[:1]:
+            there = ask(*question, dataset, "--scheduler", no_cluster)
+            assert there == ask(*question, dataset), (capture, question)
         compared += 1
     assert compared > len(captures) * 0.9
 

@@ -217,6 +217,8 @@ def test_facts_stay_with_the_workers(
     one_table([dataset], tmp_path / "none", "--scheduler", cluster.scheduler_address, "--port", "1")
     assert not came
     assert main(["report", str(dataset), "--scheduler", cluster.scheduler_address, "-o", str(tmp_path / "r")]) == 0
+    assert not came
+    assert main(["states", str(dataset), "--scheduler", cluster.scheduler_address, "-o", str(tmp_path / "s")]) == 0
     assert came
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
+from divided import found_apart
 
 from analyzer import findings
 from analyzer.flows.facts import FlowFacts
@@ -127,7 +128,10 @@ class Capture:
         end_ns = last if end is None else START_NS + round(end * 1e9)
         evicted = tracker.evicted_embryonic + tracker.evicted_other
         defaults = {"segments": len(self.segments), "duration_ns": end_ns - START_NS, "evicted": evicted}
-        return findings.find(FlowTable(facts, end_ns), findings.CaptureView(**(defaults | view)))
+        capture = findings.CaptureView(**(defaults | view))
+        found = findings.find(FlowTable(facts, end_ns), capture)
+        assert found_apart(facts, end_ns, capture)[0] == found
+        return found
 
     def names(self, end: float | None = None, **view: object) -> dict[str, str]:
         """The findings by name → severity."""

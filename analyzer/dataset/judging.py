@@ -1,0 +1,254 @@
+"""The shards of a data set, tracked and judged, each on the worker that has it.
+
+Owns what the shards have to tell each other so that every number and verdict is that of one process: a number a flow
+(the packet that opened it) for the flow numbers, and what flows show of their listeners. Facts stay with their worker.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
+
+from analyzer import selection as choosing
+from analyzer.dataset import cluster, is_url
+from analyzer.dataset.cluster import RETRIES, Progress
+from analyzer.dataset.plan import Damaged, Plan, make_plan
+from analyzer.dataset.tracking import Shard, check_scopes, result
+from analyzer.engine import Options, Result
+from analyzer.flows.evidence import Evidence
+from analyzer.flows.facts import INDEX, WIDTH, FlowFacts
+from analyzer.flows.table import FlowTable
+from analyzer.selection import Selection
+from analyzer.tcp.timers import Timers
+
+#: flows of which one worker holds something at a time where something of all has to meet (8 to 100 bytes of each)
+FLOWS_A_WAY = 8_000_000
+
+
+class Summary(NamedTuple):
+    """What the machine that asked gets of one shard."""
+
+    flows: int
+    last_opened: int  # the highest packet at which one of them was opened
+    counts: dict[str, int]
+    last_ns: int
+    names: list[str]
+    damaged: list[Damaged]
+    holes: bool
+
+
+class View(NamedTuple):
+    """How flows are judged and chosen: the same in all shards."""
+
+    end_ns: int
+    timers: Timers
+    scopes: list[str]
+    selection: Selection
+
+
+class Judged(NamedTuple):
+    """A shard on its worker; `rows` of the table are those that the selection leaves."""
+
+    table: FlowTable
+    rows: Sequence[int]
+
+
+class Shards:
+    """All shards. `whole`: the result without flows; `known`: what the flows of all show of their listeners."""
+
+    def __init__(self, client: Any, whole: Result, view: View, known: Evidence, judged: list[Any], flows: int) -> None:
+        self._client = client
+        self._judged = judged
+        self.whole = whole
+        self.view = view
+        self.known = known
+        #: in how many parts something of all flows is brought together
+        self.ways = _ways(flows)
+
+    def __len__(self) -> int:
+        return len(self._judged)
+
+    def each(self, task: Any, *of_shards: Sequence[Any], rest: tuple[Any, ...] = ()) -> list[Any]:
+        """What `task` gives for each shard (a `Judged`), of what is its own in `of_shards`, and `rest`."""
+        return _gathered(self._client, self.begun(task, *of_shards, rest=rest))
+
+    def begun(self, task: Any, *of_shards: Sequence[Any], rest: tuple[Any, ...] = ()) -> list[Any]:
+        """The same as futures, whose outcomes stay where they are."""
+        return [_submit(self._client, task, *mine, *rest) for mine in zip(self._judged, *of_shards, strict=True)]
+
+    def brought_together(self, task: Any, of_shards: Sequence[Any], *, rest: tuple[Any, ...] = ()) -> list[Any]:
+        """What `task` gives for each way, of the parts that each shard has for it (a future of a list of them)."""
+        return _gathered(self._client, _across(self._client, task, of_shards, self.ways, rest))
+
+
+@contextmanager
+def judged(
+    root: str,
+    options: Options,
+    scheduler: str,
+    timers: Timers,
+    selection: Selection,
+    progress: Progress | None = None,
+) -> Iterator[Shards]:
+    """The shards of the data set `root` on workers. Raises ClusterError, CaptureError, UsageError."""
+    root = root if is_url(root) else os.path.abspath(root)
+    plan = make_plan(root)
+    scoped = check_scopes(plan, options)
+    with cluster.connected(scheduler) as client:
+        # A task, not data sent once: what died with a worker is made again.
+        planned = _submit(client, make_plan, root)
+        tracked = [
+            _submit(client, cluster.track_shard, planned, options, scoped, shard)
+            for shard in range(plan.settings.shards)
+        ]
+        summaries: list[Summary] = _gathered(client, [_submit(client, summary, shard) for shard in tracked], progress)
+        whole = _result(plan, summaries)
+        flows = sum(one.flows for one in summaries)
+        numbers = _numbers(client, tracked, _ways(flows), max(one.last_opened for one in summaries))
+        view = View(whole.end_ns, timers, summaries[0].names, selection)
+        known = Evidence(holes=any(one.holes for one in summaries))
+        known.add(_gathered(client, [_submit(client, shown_by, shard, view, known) for shard in tracked]))
+        shared = _submit(client, _known, known)
+        shards = [_submit(client, judge, *mine, view, shared) for mine in zip(tracked, numbers, strict=True)]
+        del tracked, numbers  # from here on held where `judge` needs them
+        yield Shards(client, whole, view, known, shards, flows)
+
+
+def table_of_none(shards: Shards) -> FlowTable:
+    """A table without flows, judged as those of the shards are."""
+    view = shards.view
+    return FlowTable(FlowFacts(), view.end_ns, view.timers, view.scopes, shards.known)
+
+
+# --- on workers --------------------------------------------------------------------------------------------------
+
+
+def summary(shard: Shard) -> Summary:
+    """What others need to know of a shard."""
+    facts = shard.facts
+    holes = any(any(facts.column(end + "missing")) for end in ("o_", "r_"))
+    last_opened = max((*facts.column("opened_packet"), *array("Q", shard.streams)), default=0)
+    return Summary(facts.count, last_opened, shard.counts, shard.last_ns, shard.names, shard.damaged, holes)
+
+
+def shown_by(shard: Shard, view: View, known: Evidence) -> Evidence:
+    """What the flows of a shard show of their listeners."""
+    return FlowTable(shard.facts, view.end_ns, view.timers, view.scopes, known).evidence()
+
+
+def judge(shard: Shard, numbers: bytes, view: View, known: Evidence) -> Judged:
+    """A shard with its flow numbers and what is known of all flows."""
+    if shard.facts.count:
+        shard.facts.rows[INDEX["number"] :: WIDTH] = array("Q", numbers)
+    table = FlowTable(shard.facts, view.end_ns, view.timers, view.scopes, known)
+    return Judged(table, choosing.rows(table, view.selection))
+
+
+def _known(known: Evidence) -> Evidence:
+    return known
+
+
+class _Opened(NamedTuple):
+    """The packets, of one range, at which flows of a shard were opened, and streams that are no flows."""
+
+    flows: Any
+    streams: Any
+
+
+def opened(shard: Shard, edges: Sequence[int]) -> list[_Opened]:
+    """Those of a shard, by range: from one of `edges` to before the next."""
+    import numpy
+
+    flows = numpy.frombuffer(shard.facts.column("opened_packet"), dtype=numpy.uint64)
+    streams = numpy.frombuffer(shard.streams, dtype=numpy.uint64)
+    return [
+        _Opened(*(each[(each >= begin) & (each < end)] for each in (flows, streams))) for begin, end in pairwise(edges)
+    ]
+
+
+class _Ranked(NamedTuple):
+    """How many events a range has, and the place among them of each shard's flows."""
+
+    events: int
+    places: list[Any]
+
+
+def ranked(parts: list[_Opened]) -> _Ranked:
+    """The flows of all shards that were opened in one range, in order."""
+    import numpy
+
+    events = numpy.concatenate([each for part in parts for each in part])
+    events.sort()
+    return _Ranked(len(events), [numpy.searchsorted(events, part.flows).astype(numpy.uint64) for part in parts])
+
+
+def events_of(one: _Ranked) -> int:
+    """How many events the range has."""
+    return one.events
+
+
+def places_of(one: _Ranked, shard: int) -> Any:
+    """The places of a shard's flows."""
+    return one.places[shard]
+
+
+def numbered(shard: Shard, edges: Sequence[int], before: Sequence[int], places: list[Any]) -> bytes:
+    """The flow numbers of a shard, 64 bits each; `before`: the events before each range, `places`: those in it."""
+    import numpy
+
+    flows = numpy.frombuffer(shard.facts.column("opened_packet"), dtype=numpy.uint64)
+    made = numpy.empty(len(flows), dtype=numpy.uint64)
+    for (begin, end), base, mine in zip(pairwise(edges), before, places, strict=True):
+        made[(flows >= begin) & (flows < end)] = mine + numpy.uint64(base)
+    return made.tobytes()
+
+
+# --- on the machine that asked ------------------------------------------------------------------------------------
+
+
+def _ways(flows: int) -> int:
+    return 1 + flows // FLOWS_A_WAY
+
+
+def _submit(client: Any, task: Any, *words: Any) -> Any:
+    return client.submit(task, *words, pure=False, retries=RETRIES)
+
+
+def _gathered(client: Any, futures: list[Any], progress: Progress | None = None) -> list[Any]:
+    found = dict(cluster.finished(client, futures, progress))
+    return [found[future] for future in futures]
+
+
+def _numbers(client: Any, tracked: Sequence[Any], ways: int, last_opened: int) -> list[Any]:
+    """A future a shard, of its flow numbers as `tcp.sharding.number_flows` gives them."""
+    edges = [*(last_opened * way // ways for way in range(ways)), last_opened + 1]
+    parts = [_submit(client, opened, shard, edges) for shard in tracked]
+    ranges = _across(client, ranked, parts, ways)
+    events = _gathered(client, [_submit(client, events_of, one) for one in ranges])
+    before = [0, *accumulate(events)][:-1]
+    return [
+        _submit(client, numbered, shard, edges, before, [_submit(client, places_of, one, number) for one in ranges])
+        for number, shard in enumerate(tracked)
+    ]
+
+
+def _result(plan: Plan, summaries: Sequence[Summary]) -> Result:
+    counts: dict[str, int] = {}
+    for one in summaries:
+        for name, count in one.counts.items():
+            counts[name] = counts.get(name, 0) + count
+    damaged = [each for one in summaries for each in one.damaged]
+    return result(plan, FlowFacts(), counts, max(one.last_ns for one in summaries), summaries[0].names, damaged)
+
+
+def _across(client: Any, task: Any, of_shards: Sequence[Any], ways: int, rest: tuple[Any, ...] = ()) -> list[Any]:
+    """A future a way, of `task` with the parts that each shard has for it."""
+    return [
+        _submit(client, task, [_submit(client, operator.getitem, parts, way) for parts in of_shards], *rest)
+        for way in range(ways)
+    ]
