@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from analyzer.flows import facts as f
 from analyzer.flows.evidence import Evidence, Shown
 from analyzer.flows.facts import INDEX, NO_VALUE, WIDTH, FlowFacts
+from analyzer.flows.packed import gathered, kinds
 from analyzer.tcp import states, timeline
 from analyzer.tcp.timeline import Doubt
 from analyzer.tcp.timers import Timers
@@ -79,8 +80,7 @@ class FlowTable:
 
     def raw(self, name: str) -> array[int]:
         """One raw fact of every row, in row order."""
-        column = self.facts.column(name)
-        return array("Q", [column[at] for at in self.order])
+        return gathered(self.flat, WIDTH, self.order, range(len(self)), [INDEX[name]])
 
     def places(self, rows: Sequence[int]) -> Sequence[int]:
         """Where rows, in order, lie in the facts."""
@@ -226,11 +226,14 @@ class FlowTable:
             self._deferrers(),
             self._ignorers(),
         )
-        latest: dict[ListenerKey, int] = {}
-        for row, first in enumerate(self.raw("first_synack_ns")):
-            if first:
-                key = self.listener(row)
-                latest[key] = max(first, latest.get(key, first))
+        of_listeners = kinds(
+            self.flat, WIDTH, self.order, [INDEX[name] for name in ("r_hi", "r_lo", "r_port", "scope")]
+        )
+        answers = [0] * len(of_listeners.first)
+        for kind, answer in zip(of_listeners.kind_of, self.raw("first_synack_ns"), strict=True):
+            if answer > answers[kind]:
+                answers[kind] = answer
+        latest = {self.listener(row): answer for row, answer in zip(of_listeners.first, answers, strict=True) if answer}
         for key in dict.fromkeys((*latest, *cookies, *keepers, *deferrers, *ignorers)):
             shown = Shown(cookies.get(key), key in keepers, key in deferrers, key in ignorers, latest.get(key))
             found.with_this(key, shown)

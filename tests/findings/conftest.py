@@ -103,8 +103,10 @@ class Capture:
         self._port += 1
         return Connection(self, client, self._port, server, service)
 
-    def find(self, end: float | None = None, *, max_flows: int = 0, **view: object) -> list[findings.Finding]:
-        """What is found when the capture ends `end` seconds after its start (or with its last segment)."""
+    def tracked(
+        self, end: float | None = None, *, max_flows: int = 0, **view: object
+    ) -> tuple[FlowFacts, int, findings.CaptureView]:
+        """The facts of its flows, its end (`end` seconds after its start, or with its last segment), and its health."""
         batch = SegmentBatch(LARGEST)
         tracker = Tracker(max_flows=max_flows) if max_flows else Tracker()
         last = START_NS
@@ -128,7 +130,11 @@ class Capture:
         end_ns = last if end is None else START_NS + round(end * 1e9)
         evicted = tracker.evicted_embryonic + tracker.evicted_other
         defaults = {"segments": len(self.segments), "duration_ns": end_ns - START_NS, "evicted": evicted}
-        capture = findings.CaptureView(**(defaults | view))
+        return facts, end_ns, findings.CaptureView(**(defaults | view))
+
+    def find(self, end: float | None = None, *, max_flows: int = 0, **view: object) -> list[findings.Finding]:
+        """What is found when the capture ends `end` seconds after its start; by shards that lie apart, too."""
+        facts, end_ns, capture = self.tracked(end, max_flows=max_flows, **view)
         found = findings.find(FlowTable(facts, end_ns), capture)
         assert found_apart(facts, end_ns, capture)[0] == found
         return found
