@@ -7,6 +7,7 @@ among the times of the one range that holds it. Counting is `findings.counting`'
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -96,13 +97,15 @@ def _rank(count: int, percent: int) -> int:
 
 #: leading bits of a time that tell ranges of times apart
 _BITS = 11
+#: answer times of a listener that are told one by one
+_FEW = 256
 
 
 class Part(NamedTuple):
-    """What the flows at one place say of a listener: counts, and how many answer times lie in which range."""
+    """What the flows at one place say of a listener: counts, and its answer times; of many, how many lie where."""
 
     counts: Counts
-    answers: Counter[int]
+    answers: array[int] | Counter[int]
 
 
 def parts(table: FlowTable, rows: Sequence[int]) -> dict[Place, Part]:
@@ -110,7 +113,7 @@ def parts(table: FlowTable, rows: Sequence[int]) -> dict[Place, Part]:
     found = {}
     for tally in tallies(table.flat, None if len(rows) == len(table) else table.places(rows)):
         place, counts = _counts(tally)
-        found[place] = Part(counts, Counter(map(_range, tally.answers_ns)))
+        found[place] = Part(counts, tally.answers_ns if len(tally.answers_ns) <= _FEW else _ranges(tally.answers_ns))
     return found
 
 
@@ -120,21 +123,34 @@ def united(found: Iterable[dict[Place, Part]]) -> dict[Place, Part]:
     for some in found:
         for place, part in some.items():
             before = whole.get(place)
-            if before is None:
-                whole[place] = part
-            else:
+            if before is not None:
                 counts = tuple(map(sum, zip(before.counts, part.counts, strict=True)))
-                whole[place] = Part(counts, before.answers + part.answers)
+                part = Part(counts, _both(before.answers, part.answers))
+            whole[place] = part
     return whole
 
 
-def busiest(whole: dict[Place, Part], many: int) -> dict[Place, frozenset[int]]:
-    """The first so many listeners, in no order, and the ranges in which the quantiles of their answer times lie."""
-    first = sorted(whole, key=lambda place: (-whole[place].counts[0], _address(place), place[1]))[:many]
+def _both(some: array[int] | Counter[int], others: array[int] | Counter[int]) -> array[int] | Counter[int]:
+    if isinstance(some, array) and isinstance(others, array):
+        return some + others
+    ranges = _ranges(some)
+    ranges.update(_ranges(others))
+    return ranges
+
+
+def _ranges(answers: array[int] | Counter[int]) -> Counter[int]:
+    """How many times lie in which range."""
+    return answers if isinstance(answers, Counter) else Counter(map(_range, answers))
+
+
+def unsettled(whole: dict[Place, Part], many: int) -> dict[Place, frozenset[int]]:
+    """Of the so many busiest listeners, those of whose answer times only the ranges are known, and in which of them the
+    quantiles lie."""
+    busiest = sorted(whole, key=lambda place: (-whole[place].counts[0], _address(place), place[1]))[:many]
     return {
-        place: frozenset(_where(whole[place].answers, percent)[0] for percent in (50, 95))
-        for place in first
-        if whole[place].answers
+        place: frozenset(_where(answers, percent)[0] for percent in (50, 95))
+        for place in busiest
+        if isinstance(answers := whole[place].answers, Counter)
     }
 
 
@@ -149,15 +165,18 @@ def answers_in(table: FlowTable, rows: Sequence[int], wanted: dict[Place, frozen
 
 
 def settled(whole: dict[Place, Part], answers: dict[Place, list[int]]) -> list[Listener]:
-    """All listeners, the busiest first; the times of those of which `answers` has those in their ranges."""
+    """All listeners, the busiest first; without quantiles where neither all answer times are known nor `answers` has
+    those in their ranges."""
     found = []
-    for place, part in whole.items():
-        listener = _listener(place, part.counts, ())
-        times = sorted(answers.get(place, ()))
-        if times:
+    for place, (counts, known) in whole.items():
+        if isinstance(known, array):
+            found.append(_listener(place, counts, sorted(known)))
+            continue
+        listener = _listener(place, counts, ())
+        if place in answers:
+            times = sorted(answers[place])
             listener = listener._replace(
-                answer_median_ns=_from_ranges(part.answers, times, 50),
-                answer_95_ns=_from_ranges(part.answers, times, 95),
+                answer_median_ns=_from_ranges(known, times, 50), answer_95_ns=_from_ranges(known, times, 95)
             )
         found.append(listener)
     return _in_order(found)

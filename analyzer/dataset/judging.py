@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 import os
+import pickle
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -75,11 +76,20 @@ class Shards:
 
     def each(self, task: Any, *of_shards: Sequence[Any], rest: tuple[Any, ...] = ()) -> list[Any]:
         """What `task` gives for each shard (a `Judged`), of what is its own in `of_shards`, and `rest`."""
-        return _gathered(self._client, self.begun(task, *of_shards, rest=rest))
+        shared = self._shared(rest)
+        futures = [
+            _submit(self._client, told, task, *mine, shared) for mine in zip(self._judged, *of_shards, strict=True)
+        ]
+        return [*map(pickle.loads, _gathered(self._client, futures))]
 
-    def begun(self, task: Any, *of_shards: Sequence[Any], rest: tuple[Any, ...] = ()) -> list[Any]:
-        """The same as futures, whose outcomes stay where they are."""
-        return [_submit(self._client, task, *mine, *rest) for mine in zip(self._judged, *of_shards, strict=True)]
+    def begun(self, task: Any, *, rest: tuple[Any, ...] = ()) -> list[Any]:
+        """The same as futures, whose outcomes, lists, stay where they are."""
+        shared = self._shared(rest)
+        return [_submit(self._client, done, task, shard, shared) for shard in self._judged]
+
+    def _shared(self, rest: tuple[Any, ...]) -> Any:
+        """What all tasks need, sent once: a worker fetches it from where it is."""
+        return _submit(self._client, as_it_is, pickle.dumps(rest, 5))
 
     def brought_together(self, task: Any, of_shards: Sequence[Any], *, rest: tuple[Any, ...] = ()) -> list[Any]:
         """What `task` gives for each way, of the parts that each shard has for it (a future of a list of them)."""
@@ -113,7 +123,7 @@ def judged(
         view = View(whole.end_ns, timers, summaries[0].names, selection)
         known = Evidence(holes=any(one.holes for one in summaries))
         known.add(_gathered(client, [_submit(client, shown_by, shard, view, known) for shard in tracked]))
-        shared = _submit(client, _known, known)
+        shared = _submit(client, as_it_is, known)
         shards = [_submit(client, judge, *mine, view, shared) for mine in zip(tracked, numbers, strict=True)]
         del tracked, numbers  # from here on held where `judge` needs them
         yield Shards(client, whole, view, known, shards, flows)
@@ -149,8 +159,20 @@ def judge(shard: Shard, numbers: bytes, view: View, known: Evidence) -> Judged:
     return Judged(table, choosing.rows(table, view.selection))
 
 
-def _known(known: Evidence) -> Evidence:
-    return known
+def as_it_is(what: Any) -> Any:
+    """A task that gives what is sent."""
+    return what
+
+
+def done(task: Any, shard: Judged, *mine_and_rest: Any) -> Any:
+    """What a task gives for a shard."""
+    *mine, rest = mine_and_rest
+    return task(shard, *mine, *pickle.loads(rest))
+
+
+def told(task: Any, shard: Judged, *mine_and_rest: Any) -> bytes:
+    """The same to be sent, as one piece: Dask looks at all that lies in a list or dict."""
+    return pickle.dumps(done(task, shard, *mine_and_rest), 5)
 
 
 class _Opened(NamedTuple):

@@ -58,7 +58,7 @@ def report(
         flows = Flows(shards, [one.kept for one in told])
         found = found_by(shards, told, flows, CaptureView.of(shards.whole))
         whole = listeners.united(one.listeners for one in told)
-        wanted = listeners.busiest(whole, LISTENERS)
+        wanted = listeners.unsettled(whole, LISTENERS)
         answers = _joined(shards.each(answers_in, rest=(wanted,))) if wanted else {}
     return Gathered(
         table=flows.table,
@@ -124,7 +124,7 @@ def _kept(shard: Judged, rows: Sequence[int]) -> Kept:
     return Kept(packed(facts), [table.fact(row, "number") for row in rows if row in chosen])
 
 
-def answer(shard: Judged, question: Question[Any]) -> Any:
+def answer(shard: Judged, question: Question[Any, Any]) -> Any:
     """What the flows of a shard say to a question."""
     return question.of(shard.table)
 
@@ -185,9 +185,9 @@ class _Elsewhere:
     def __init__(self, shards: Shards, census: Census) -> None:
         self.census = census
         self._shards = shards
-        self._told: list[tuple[Question[Any], Any]] = []
+        self._told: list[tuple[Question[Any, Any], Any]] = []
 
-    def ask(self, question: Question[Answer]) -> Answer:
+    def ask(self, question: Question[Any, Answer]) -> Answer:
         for asked, said in self._told:
             if type(asked) is type(question) and asked == question:
                 known: Answer = said

@@ -715,31 +715,45 @@ def wrong_sums(facts: Any) -> array[int]:
 def together(parts: Sequence[array[int]]) -> array[int]:
     """What `wrong_sums` gives of all flows, where `parts` are what it gives of some."""
     numbers: _Numbers = _Numbers()
-    made = array("Q")
-    at: cython.Py_ssize_t
+    part: cython.ulonglong[::1]
+    host: cython.Py_ssize_t
     number: cython.Py_ssize_t
-    for part in parts:
-        for at in range(0, len(part), 4):
-            number = numbers.add(part[at], part[at + 1], 0)
-            if 4 * number == len(made):
-                made.extend((part[at], part[at + 1], 0, 0))
-            made[4 * number + 2] += part[at + 2]
-            made[4 * number + 3] += part[at + 3]
-    return made
+    hosts: cython.Py_ssize_t
+    made = array("Q", bytes(sum([8 * len(each) for each in parts])))  # room for all, should none come twice
+    out: cython.ulonglong[::1] = made or array("Q", (0,))
+    for each in parts:
+        hosts = len(each) // 4
+        part = each or array("Q", (0,))
+        for host in range(hosts):
+            number = numbers.add(part[4 * host], part[4 * host + 1], 0)
+            out[4 * number] = part[4 * host]
+            out[4 * number + 1] = part[4 * host + 1]
+            out[4 * number + 2] += part[4 * host + 2]
+            out[4 * number + 3] += part[4 * host + 3]
+    return made[: 4 * numbers.count]
 
 
-def sent_by(facts: Any, hosts: array[int]) -> array[int]:
-    """How many segments hosts sent; `hosts`: four words each, of which the first two are the address."""
+class Sent(NamedTuple):
+    """How many segments hosts sent: places in a list of hosts, of those that sent any, and how many each."""
+
+    places: array[int]
+    counts: array[int]
+
+
+def sent_by(facts: Any, hosts: array[int]) -> Sent:
+    """How many segments those hosts sent; `hosts`: four words each, of which the first two are the address."""
     rows: cython.ulonglong[::1]
     row: cython.Py_ssize_t
     at: cython.Py_ssize_t
     side: cython.Py_ssize_t
     number: cython.Py_ssize_t
     numbers: _Numbers = _Numbers()
-    for at in range(0, len(hosts), 4):
-        numbers.add(hosts[at], hosts[at + 1], 0)
-    made = array("Q", bytes(2 * len(hosts)))
-    sent: cython.ulonglong[::1] = made or array("Q", (0,))
+    words: cython.ulonglong[::1] = hosts or array("Q", (0,))
+    count: cython.Py_ssize_t = len(hosts) // 4
+    for number in range(count):
+        numbers.add(words[4 * number], words[4 * number + 1], 0)
+    totals = array("Q", bytes(8 * count))
+    sent: cython.ulonglong[::1] = totals or array("Q", (0,))
     for block in _blocks(facts, _OF_CHECKSUMS):
         rows = block
         for row in range(len(block) // WIDTH):
@@ -748,10 +762,26 @@ def sent_by(facts: Any, hosts: array[int]) -> array[int]:
                 number = numbers.find(rows[at + (_R_HI if side else _O_HI)], rows[at + (_R_LO if side else _O_LO)], 0)
                 if number >= 0:
                     sent[number] += rows[at + (_R_PACKETS if side else _O_PACKETS)]
+    places = array("I", [place for place in range(count) if sent[place]])
+    return Sent(places, array("Q", [totals[place] for place in places]))
+
+
+def sent_in_all(parts: Sequence[Sent], hosts: cython.Py_ssize_t) -> array[int]:
+    """How many segments each of so many hosts sent in all, where `parts` are what `sent_by` gives of some flows."""
+    made = array("Q", bytes(8 * hosts))
+    total: cython.ulonglong[::1] = made or array("Q", (0,))
+    where: cython.uint[::1]
+    sent: cython.ulonglong[::1]
+    at: cython.Py_ssize_t
+    for places, counts in parts:
+        where = places or array("I", (0,))
+        sent = counts or array("Q", (0,))
+        for at in range(len(counts)):
+            total[where[at]] += sent[at]
     return made
 
 
-def checksums(wrong: array[int], sent: array[int], share: float, named: int) -> Checksums:
+def checksums(wrong_of: array[int], sent_of: array[int], share: float, named: int) -> Checksums:
     """Tell hosts with wrong checksums apart, by what `wrong_sums` and `sent_by` say of all flows.
 
     `share`: of its segments, from which on a host offloads; `named`: how many are the first few.
@@ -760,18 +790,16 @@ def checksums(wrong: array[int], sent: array[int], share: float, named: int) -> 
     taken: _Lowest = _Lowest(named)
     damaged = {}
     number: cython.Py_ssize_t
-    high: cython.ulonglong
-    low: cython.ulonglong
-    for number in range(len(sent)):
-        high = wrong[4 * number]
-        low = wrong[4 * number + 1]
-        bad, again = wrong[4 * number + 2], wrong[4 * number + 3]
-        if bad >= share * sent[number]:
-            offloading.add(high, low)
-        elif again:
-            damaged[_key(high, low)] = (again, sent[number])
+    most: cython.double = share
+    wrong: cython.ulonglong[::1] = wrong_of or array("Q", (0,))
+    sent: cython.ulonglong[::1] = sent_of or array("Q", (0,))
+    for number in range(len(sent_of)):
+        if wrong[4 * number + 2] >= most * sent[number]:
+            offloading.add(wrong[4 * number], wrong[4 * number + 1])
+        elif wrong[4 * number + 3]:
+            damaged[_key(wrong[4 * number], wrong[4 * number + 1])] = (wrong[4 * number + 3], sent[number])
         else:
-            taken.add(high, low)
+            taken.add(wrong[4 * number], wrong[4 * number + 1])
     return Checksums(offloading.hosts(), dict(sorted(damaged.items())), taken.hosts())
 
 

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import cached_property
 from itertools import compress
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from analyzer.findings import counting
 from analyzer.findings.census import Census
@@ -30,7 +30,9 @@ Host = bytes
 #: (host, port, scope)
 ListenerKey = tuple[Host, int, int]
 Key = TypeVar("Key", bound=Hashable)
+Part = TypeVar("Part")
 Answer = TypeVar("Answer")
+Whole = TypeVar("Whole", covariant=True)
 
 SECOND_NS = 1_000_000_000
 
@@ -42,14 +44,14 @@ _WAITING_LISTS = ("unanswered", "half_open", "after_ack", "deferred", "half_clos
 MAX_FLOWS = 1000
 
 
-class Question(Protocol[Answer]):
+class Question(Protocol[Part, Whole]):
     """What a cause wants to know of all flows, plain ones included. It can be sent, and compared."""
 
-    def of(self, table: FlowTable) -> Answer:
+    def of(self, table: FlowTable) -> Part:
         """What these flows say. Flows are spoken of by number."""
         ...
 
-    def joined(self, answers: Sequence[Answer]) -> Answer:
+    def joined(self, answers: Sequence[Part]) -> Whole:
         """What all say, where `answers` are those of some each."""
         ...
 
@@ -59,7 +61,7 @@ class Elsewhere(Protocol):
 
     @property
     def census(self) -> Census: ...
-    def ask(self, question: Question[Answer]) -> Answer: ...
+    def ask(self, question: Question[Any, Answer]) -> Answer: ...
 
 
 class AbsentError(Exception):
@@ -170,7 +172,7 @@ class Index:
         row = bisect_left(self._numbers, number)
         return row if row < len(self._numbers) and self._numbers[row] == number else None
 
-    def ask(self, question: Question[Answer]) -> Answer:
+    def ask(self, question: Question[Any, Answer]) -> Answer:
         """What all flows say, wherever they are."""
         if self._elsewhere is not None:
             return self._elsewhere.ask(question)

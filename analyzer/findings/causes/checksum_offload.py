@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from analyzer.findings import wording
-from analyzer.findings.counting import Hosts, checksums, sent_by, together, wrong_sums
+from analyzer.findings.counting import Hosts, Sent, checksums, sent_by, sent_in_all, together, wrong_sums
 from analyzer.findings.finding import Cause, Finding
 from analyzer.findings.index import Index
 from analyzer.findings.kernel import advise
@@ -81,11 +81,11 @@ class SentBy(NamedTuple):
 
     hosts: array[int]
 
-    def of(self, table: FlowTable) -> array[int]:
+    def of(self, table: FlowTable) -> Sent:
         return sent_by(table.flat, self.hosts)
 
-    def joined(self, answers: Sequence[array[int]]) -> array[int]:
-        return answers[0] if len(answers) == 1 else array("Q", map(sum, zip(*answers, strict=True)))
+    def joined(self, answers: Sequence[Sent]) -> array[int]:
+        return sent_in_all(answers, len(self.hosts) // 4)
 
 
 CAUSE = Cause(
