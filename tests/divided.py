@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from analyzer.dataset import judging, reporting
@@ -39,10 +39,14 @@ class Divided:
     def each(self, task: Any, *of_shards: Sequence[Any], rest: tuple[Any, ...] = ()) -> list[Any]:
         return [sent(task(*mine, *sent(rest))) for mine in zip(self._judged, *of_shards, strict=True)]
 
-    begun = each
-
-    def brought_together(self, task: Any, of_shards: Sequence[Any], *, rest: tuple[Any, ...] = ()) -> list[Any]:
-        return [task([parts[way] for parts in of_shards], *rest) for way in range(self.ways)]
+    def asked(self, question: Any) -> Callable[[], Any]:
+        question = sent(question)
+        if hasattr(question, "parts"):
+            parts = [sent(question.parts(shard.table, self.ways)) for shard in self._judged]
+            answers = [sent(question.met([each[way] for each in parts])) for way in range(self.ways)]
+        else:
+            answers = [sent(question.of(shard.table)) for shard in self._judged]
+        return lambda: question.joined(answers)
 
 
 def sent(what: Any) -> Any:
@@ -57,5 +61,5 @@ def found_apart(
     divided: Any = Divided(facts, end_ns, shards, selection)
     told = divided.each(reporting.tell)
     flows = reporting.Flows(divided, [one.kept for one in told])
-    found = reporting.found_by(divided, told, flows, capture)
+    found = reporting.found_by(divided, told, flows, reporting._Elsewhere(divided, capture))
     return [Finding(*one) for one in found], len(flows.table)

@@ -10,7 +10,7 @@ import operator
 import os
 import pickle
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from analyzer.dataset.cluster import RETRIES, Progress
 from analyzer.dataset.plan import Damaged, Plan, make_plan
 from analyzer.dataset.tracking import Shard, check_scopes, result
 from analyzer.engine import Options, Result
+from analyzer.findings.index import Answer, Question
 from analyzer.flows.evidence import Evidence
 from analyzer.flows.facts import INDEX, WIDTH, FlowFacts
 from analyzer.flows.table import FlowTable
@@ -76,24 +77,32 @@ class Shards:
 
     def each(self, task: Any, *of_shards: Sequence[Any], rest: tuple[Any, ...] = ()) -> list[Any]:
         """What `task` gives for each shard (a `Judged`), of what is its own in `of_shards`, and `rest`."""
+        return self.begun(task, *of_shards, rest=rest)()
+
+    def begun(self, task: Any, *of_shards: Sequence[Any], rest: tuple[Any, ...] = ()) -> Callable[[], list[Any]]:
+        """Begin with that; the value waits for it."""
         shared = self._shared(rest)
         futures = [
             _submit(self._client, told, task, *mine, shared) for mine in zip(self._judged, *of_shards, strict=True)
         ]
-        return [*map(pickle.loads, _gathered(self._client, futures))]
+        return lambda: [*map(pickle.loads, _gathered(self._client, futures))]
 
-    def begun(self, task: Any, *, rest: tuple[Any, ...] = ()) -> list[Any]:
-        """The same as futures, whose outcomes, lists, stay where they are."""
-        shared = self._shared(rest)
-        return [_submit(self._client, done, task, shard, shared) for shard in self._judged]
+    def asked(self, question: Question[Any, Answer]) -> Callable[[], Answer]:
+        """Begin to ask all flows; the value waits for what they say."""
+        if hasattr(question, "parts"):
+            parts = [
+                _submit(self._client, done, parts_of, shard, self._shared((question, self.ways)))
+                for shard in self._judged
+            ]
+            futures = _across(self._client, met, parts, self.ways, (self._shared((question,)),))
+        else:
+            shared = self._shared((question,))
+            futures = [_submit(self._client, told, answer, shard, shared) for shard in self._judged]
+        return lambda: question.joined([*map(pickle.loads, _gathered(self._client, futures))])
 
     def _shared(self, rest: tuple[Any, ...]) -> Any:
         """What all tasks need, sent once: a worker fetches it from where it is."""
         return _submit(self._client, as_it_is, pickle.dumps(rest, 5))
-
-    def brought_together(self, task: Any, of_shards: Sequence[Any], *, rest: tuple[Any, ...] = ()) -> list[Any]:
-        """What `task` gives for each way, of the parts that each shard has for it (a future of a list of them)."""
-        return _gathered(self._client, _across(self._client, task, of_shards, self.ways, rest))
 
 
 @contextmanager
@@ -173,6 +182,23 @@ def done(task: Any, shard: Judged, *mine_and_rest: Any) -> Any:
 def told(task: Any, shard: Judged, *mine_and_rest: Any) -> bytes:
     """The same to be sent, as one piece: Dask looks at all that lies in a list or dict."""
     return pickle.dumps(done(task, shard, *mine_and_rest), 5)
+
+
+def answer(shard: Judged, question: Question[Any, Any]) -> Any:
+    """What the flows of a shard say to a question."""
+    return question.of(shard.table)
+
+
+def parts_of(shard: Judged, question: Any, ways: int) -> list[Any]:
+    """What of a shard has to meet what of others, by where."""
+    parts: list[Any] = question.parts(shard.table, ways)
+    return parts
+
+
+def met(parts: list[Any], question: bytes) -> bytes:
+    """What has met in one place."""
+    (asked,) = pickle.loads(question)
+    return pickle.dumps(asked.met(parts), 5)
 
 
 class _Opened(NamedTuple):

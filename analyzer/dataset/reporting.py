@@ -7,68 +7,103 @@ are fetched.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import cache
+from heapq import merge
 from typing import Any, NamedTuple
 
 from analyzer import listeners
 from analyzer.dataset.cluster import Progress, packed
 from analyzer.dataset.judging import Judged, Shards, judged
 from analyzer.engine import Options
-from analyzer.findings import CaptureView, find
-from analyzer.findings.census import Census, united
+from analyzer.findings import CAUSES, CaptureView, find
+from analyzer.findings.census import NOTHING, Census, united
 from analyzer.findings.index import AbsentError, Answer, Index, Question
 from analyzer.flows.facts import FlowFacts
 from analyzer.flows.table import FlowTable
 from analyzer.listeners import Listener
 from analyzer.report import health, lists
 from analyzer.report.display import ShownFinding, shown
+from analyzer.report.entries import texts
 from analyzer.report.health import Seen
 from analyzer.report.lists import Lists
 from analyzer.report.reported import LISTENERS
+from analyzer.report.why import Weakness
 from analyzer.selection import Selection
 from analyzer.tcp.timers import Timers
 
+#: list entries that shards are asked for together: some 40 MB of text
+ENTRIES = 20_000
 
-class Gathered(NamedTuple):
+
+class Gathered:
     """A `report.reported.Reported`. The table has the flows that something names, and `lists` rows of it."""
 
-    table: FlowTable
-    options: Options
-    selected: int
-    lists: Lists
-    found: list[ShownFinding]
-    capture: dict[str, Any]
-    listeners: list[Listener]
+    asked_for = ENTRIES
+
+    def __init__(self, shards: Shards, options: Options) -> None:
+        begun = shards.begun(tell)
+        elsewhere = _Elsewhere(shards, CaptureView.of(shards.whole))
+        told: list[Told] = begun()
+        self._shards = shards
+        flows = Flows(shards, [one.kept for one in told])
+        self.options = options
+        self.found = found_by(shards, told, flows, elsewhere)
+        self.table = flows.table
+        self.selected = sum(one.selected for one in told)
+        self.capture = health.health(shards.whole, Seen(*map(sum, zip(*(one.seen for one in told), strict=True))))
+        self.lists = lists.united([flows.rows_of(one.lists) for one in told])
+        self.listeners = _listeners(shards, told)
+        self._lists = [one.lists for one in told]
+        self._next: tuple[tuple[str, int], Callable[[], list[Any]]] | None = None
+
+    def entries(self, name: str, rows: Sequence[int]) -> Iterator[str]:
+        """Made by the shards; while these are written, they begin with the next ones."""
+        if not rows:
+            return
+        key, waiting = (name, rows[0]), self._next
+        made = waiting[1] if waiting is not None and waiting[0] == key else self._begun(name, rows)
+        parts = made()
+        following = self._after(name, rows)
+        self._next = None if not following else ((name, following[0]), self._begun(name, following))
+        yield from (text for _, text in merge(*(zip(*part, strict=True) for part in parts)))
+
+    def _after(self, name: str, rows: Sequence[int]) -> Sequence[int]:
+        """As many rows of the list, behind those."""
+        listed: list[int] = getattr(self.lists, name)
+        start = bisect_right(listed, rows[-1])
+        return listed[start : start + len(rows)]
+
+    def _begun(self, name: str, rows: Sequence[int]) -> Callable[[], list[Any]]:
+        first, last = (self.table.fact(row, "number") for row in (rows[0], rows[-1]))
+        mine = []
+        for one in self._lists:
+            numbers: list[int] = getattr(one, name)
+            mine.append(array("Q", numbers[bisect_left(numbers, first) : bisect_right(numbers, last)]))
+        return self._shards.begun(entries, mine, rest=(name, Weakness.of(self.capture)))
 
 
+@contextmanager
 def report(
     root: str,
     options: Options,
     scheduler: str,
     timers: Timers,
     selection: Selection,
-    progress: Progress | None = None,
-) -> Gathered:
+    progress: Callable[[], AbstractContextManager[Progress | None]],
+) -> Iterator[Gathered]:
     """The report of the data set `root`. Raises ClusterError, CaptureError, UsageError.
 
-    The bound of live flows holds for each shard by itself.
+    The bound of live flows holds for each shard by itself. `progress`: shown until all is gathered.
     """
-    with judged(root, options, scheduler, timers, selection, progress) as shards:
-        told: list[Told] = shards.each(tell)
-        flows = Flows(shards, [one.kept for one in told])
-        found = found_by(shards, told, flows, CaptureView.of(shards.whole))
-        whole = listeners.united(one.listeners for one in told)
-        wanted = listeners.unsettled(whole, LISTENERS)
-        answers = _joined(shards.each(answers_in, rest=(wanted,))) if wanted else {}
-    return Gathered(
-        table=flows.table,
-        options=options,
-        selected=sum(one.selected for one in told),
-        lists=lists.united([flows.rows_of(one.lists) for one in told]),
-        found=found,
-        capture=health.health(shards.whole, Seen(*map(sum, zip(*(one.seen for one in told), strict=True)))),
-        listeners=listeners.settled(whole, answers),
-    )
+    with ExitStack() as stack:
+        with progress() as tell_progress:
+            shards = stack.enter_context(judged(root, options, scheduler, timers, selection, tell_progress))
+            made = Gathered(shards, options)
+        yield made
 
 
 # --- on workers --------------------------------------------------------------------------------------------------
@@ -124,20 +159,11 @@ def _kept(shard: Judged, rows: Sequence[int]) -> Kept:
     return Kept(packed(facts), [table.fact(row, "number") for row in rows if row in chosen])
 
 
-def answer(shard: Judged, question: Question[Any, Any]) -> Any:
-    """What the flows of a shard say to a question."""
-    return question.of(shard.table)
-
-
-def parts_of(shard: Judged, question: Any, ways: int) -> list[Any]:
-    """What of a shard has to meet what of others, by where."""
-    parts: list[Any] = question.parts(shard.table, ways)
-    return parts
-
-
-def met(parts: list[Any], question: Any) -> Any:
-    """What has met in one place."""
-    return question.met(parts)
+def entries(shard: Judged, numbers: array[int], name: str, weak: Weakness) -> tuple[array[int], list[str]]:
+    """Entries of a list, of flows of the shard."""
+    table = shard.table
+    known = table.raw("number")
+    return numbers, [*texts(table, [bisect_left(known, number) for number in numbers], name, weak)]
 
 
 def answers_in(shard: Judged, wanted: dict[listeners.Place, frozenset[int]]) -> dict[listeners.Place, list[int]]:
@@ -180,45 +206,44 @@ class Flows:
 
 
 class _Elsewhere:
-    """A `findings.index.Elsewhere`: asks all shards, each question once."""
+    """A `findings.index.Elsewhere`: asks all shards, each question once, and what causes ask in any case at once."""
 
-    def __init__(self, shards: Shards, census: Census) -> None:
-        self.census = census
+    def __init__(self, shards: Shards, capture: CaptureView) -> None:
+        self.census = NOTHING
+        self.capture = capture
         self._shards = shards
-        self._told: list[tuple[Question[Any, Any], Any]] = []
+        view = shards.view
+        first = [question for cause in CAUSES for question in cause.asks(capture, view.end_ns, view.timers)]
+        self._asked = [(question, cache(shards.asked(question))) for question in first]
 
     def ask(self, question: Question[Any, Answer]) -> Answer:
-        for asked, said in self._told:
+        for asked, said in self._asked:
             if type(asked) is type(question) and asked == question:
-                known: Answer = said
+                known: Answer = said()
                 return known
-        if hasattr(question, "parts"):
-            parts = self._shards.begun(parts_of, rest=(question, self._shards.ways))
-            answers = self._shards.brought_together(met, parts, rest=(question,))
-        else:
-            answers = self._shards.each(answer, rest=(question,))
-        said = question.joined(answers)
-        self._told.append((question, said))
-        return said
+        self._asked.append((question, cache(self._shards.asked(question))))
+        return self.ask(question)
 
 
-def _joined(answers: Iterable[dict[listeners.Place, list[int]]]) -> dict[listeners.Place, list[int]]:
-    found: dict[listeners.Place, list[int]] = {}
-    for some in answers:
-        for place, times in some.items():
-            found.setdefault(place, []).extend(times)
-    return found
-
-
-def found_by(shards: Shards, told: Sequence[Told], flows: Flows, view: CaptureView) -> list[ShownFinding]:
+def found_by(shards: Shards, told: Sequence[Told], flows: Flows, elsewhere: _Elsewhere) -> list[ShownFinding]:
     """The findings about all flows; those that one names are fetched."""
-    elsewhere = _Elsewhere(shards, united([one.census for one in told]))
+    elsewhere.census = united([one.census for one in told])
     everything = all(one.everything for one in told)
     while True:
         selected = None if everything else flows.selected_rows
         try:
-            found = find(flows.table, view, selected, elsewhere)
+            found = find(flows.table, elsewhere.capture, selected, elsewhere)
         except AbsentError as error:
             flows.fetch(error.numbers)
         else:
             return shown(found, None if everything else flows.selected)
+
+
+def _listeners(shards: Shards, told: Sequence[Told]) -> list[Listener]:
+    whole = listeners.united(one.listeners for one in told)
+    wanted = listeners.unsettled(whole, LISTENERS)
+    answers: dict[listeners.Place, list[int]] = {}
+    for some in shards.each(answers_in, rest=(wanted,)) if wanted else ():
+        for place, times in some.items():
+            answers.setdefault(place, []).extend(times)
+    return listeners.settled(whole, answers)

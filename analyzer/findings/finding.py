@@ -6,10 +6,12 @@ Owns the two shapes, the words for severity and confidence, and the order of wei
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from analyzer.findings.index import Index
+    from analyzer.findings.index import Index, Question
+    from analyzer.findings.view import CaptureView
+    from analyzer.tcp.timers import Timers
 
 SEVERITIES = ("critical", "warning", "info")
 CONFIDENCES = ("high", "medium", "low")
@@ -44,7 +46,8 @@ class Cause(NamedTuple):
     """One file of `causes`: `look` yields its findings and claims the flows that it explains.
 
     `title`: what it is, in a few words. `threshold`: from what on it is reported, and why. `weakened_by`: the doubts
-    about a capture that lower its confidence.
+    about a capture that lower its confidence. `asks`: what it asks of all flows whatever an index holds, so that shards
+    that lie elsewhere can begin with it.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Cause(NamedTuple):
     threshold: str
     weakened_by: tuple[str, ...]
     look: Callable[[Index], Iterable[Finding]]
+    asks: Callable[[CaptureView, int, Timers], Iterable[Question[Any, Any]]] = lambda capture, end_ns, timers: ()
 
 
 def lowered(confidence: str) -> str:

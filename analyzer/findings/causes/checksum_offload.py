@@ -17,6 +17,7 @@ from analyzer.findings.finding import Cause, Finding
 from analyzer.findings.index import Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make
+from analyzer.findings.view import CaptureView
 from analyzer.flows.table import FlowTable
 
 #: share of a host's segments with a wrong checksum; a host that offloads gets some right by chance or by RSTs
@@ -27,7 +28,7 @@ def look(index: Index) -> Iterator[Finding]:
     """One finding for the whole capture."""
     capture = index.capture
     offloading = taken = Hosts(0, [])
-    if capture.bad_checksums > capture.partial_checksums:
+    if _unexplained(capture):
         wrong = index.ask(WrongSums())
         sent = index.ask(SentBy(wrong))
         offloading, index.damaged, taken = checksums(wrong, sent, MIN_SHARE, wording.MAX_NAMED)
@@ -66,6 +67,11 @@ def look(index: Index) -> Iterator[Finding]:
     )
 
 
+def _unexplained(capture: CaptureView) -> bool:
+    """Whether wrong sums are more than Linux leaves to its card."""
+    return capture.bad_checksums > capture.partial_checksums
+
+
 class WrongSums(NamedTuple):
     """Hosts with wrong checksums, as `counting.wrong_sums` gives them."""
 
@@ -94,4 +100,5 @@ CAUSE = Cause(
     threshold=f"one that holds the pseudo-header's sum; any wrong sum in {MIN_SHARE:.0%} of a host's segments",
     weakened_by=(),
     look=look,
+    asks=lambda capture, end_ns, timers: (WrongSums(),) if _unexplained(capture) else (),
 )

@@ -154,4 +154,5 @@ CAUSE = Cause(
     threshold=f"one: the same initial sequence numbers within {MAX_APART_NS // SECOND_NS} s",
     weakened_by=(),
     look=look,
+    asks=lambda capture, end_ns, timers: (Sights(),),
 )

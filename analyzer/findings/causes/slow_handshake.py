@@ -139,4 +139,5 @@ CAUSE = Cause(
     f" {TOO_SLOW_NS // SECOND_NS} s for a warning",
     weakened_by=(),
     look=look,
+    asks=lambda capture, end_ns, timers: (SlowCounts(),),
 )

@@ -18,6 +18,7 @@ from analyzer.findings.kernel import advise
 from analyzer.findings.making import make
 from analyzer.flows.facts import host_key
 from analyzer.flows.table import FlowTable
+from analyzer.tcp.timers import Timers
 
 #: below this nobody notices
 MIN_PILE = 500
@@ -33,7 +34,7 @@ Holder = tuple[Host | None, Host, int]
 
 def look(index: Index) -> Iterator[Finding]:
     """One finding a side and service."""
-    since = max(index.end_ns - index.table.timers.time_wait_ns, 0)
+    since = _since(index.end_ns, index.table.timers)
     piles = {holder: count for holder, count in index.ask(Waiting(since)).items() if count >= MIN_PILE}
     largest = sorted(piles, key=lambda holder: (-piles[holder], holder[0] is None, holder[0] or b"", *holder[1:]))
     chosen = largest[: wording.MAX_PLACES]
@@ -77,6 +78,11 @@ def look(index: Index) -> Iterator[Finding]:
             ),
             claim=False,
         )
+
+
+def _since(end_ns: int, timers: Timers) -> int:
+    """When TIME_WAIT began, at the earliest, that lasts at the end of the capture."""
+    return max(end_ns - timers.time_wait_ns, 0)
 
 
 def _waiting(table: FlowTable, since: int) -> Iterator[tuple[Holder, array[int]]]:
@@ -136,4 +142,5 @@ CAUSE = Cause(
     threshold=f"{MIN_PILE} at one side of a service; {MIN_PORT_SHARE:.0%} of the default port range for a warning",
     weakened_by=(),
     look=look,
+    asks=lambda capture, end_ns, timers: (Waiting(_since(end_ns, timers)),),
 )
