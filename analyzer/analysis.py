@@ -7,7 +7,7 @@ pandas is imported by what gives DataFrames.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -65,9 +65,6 @@ class Analysis:
     `again`: what it was read from, for views of single packets; None where that cannot be read twice. `known`: what
     flows of earlier runs have shown.
     """
-
-    #: all flows are at hand: see `report.reported`
-    asked_for = 0
 
     def __init__(
         self,
@@ -161,12 +158,6 @@ class Analysis:
         from analyzer.listeners import listeners
 
         return listeners(self.table, self.rows)
-
-    def entries(self, name: str, rows: Sequence[int]) -> Iterator[str]:
-        """Entries of one of the three lists, as the JSON report has them, of some of its rows."""
-        from analyzer.report import entries, why
-
-        return entries.texts(self.table, rows, name, why.Weakness.of(self.capture))
 
     @property
     def selected(self) -> int:

@@ -68,8 +68,9 @@ def reported(args: argparse.Namespace) -> Iterator[Reported]:
 
     selection, options, timers = _checked(args), arguments.options_of(args), arguments.timers_of(args)
     data_set = data_set_of(args.captures)
-    with reporting.report(data_set, options, args.scheduler, timers, selection, lambda: progress("reading")) as made:
-        yield made
+    with progress("reading") as tell:
+        made = reporting.report(data_set, options, args.scheduler, timers, selection, tell)
+    yield made
 
 
 @contextmanager

@@ -7,12 +7,8 @@ are fetched.
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterable, Sequence
 from functools import cache
-from heapq import merge
 from typing import Any, NamedTuple
 
 from analyzer import listeners
@@ -27,83 +23,51 @@ from analyzer.flows.table import FlowTable
 from analyzer.listeners import Listener
 from analyzer.report import health, lists
 from analyzer.report.display import ShownFinding, shown
-from analyzer.report.entries import texts
 from analyzer.report.health import Seen
 from analyzer.report.lists import Lists
 from analyzer.report.reported import LISTENERS
-from analyzer.report.why import Weakness
 from analyzer.selection import Selection
 from analyzer.tcp.timers import Timers
 
-#: list entries that shards are asked for together: some 40 MB of text
-ENTRIES = 20_000
 
-
-class Gathered:
+class Gathered(NamedTuple):
     """A `report.reported.Reported`. The table has the flows that something names, and `lists` rows of it."""
 
-    asked_for = ENTRIES
-
-    def __init__(self, shards: Shards, options: Options) -> None:
-        begun = shards.begun(tell)
-        elsewhere = _Elsewhere(shards, CaptureView.of(shards.whole))
-        told: list[Told] = begun()
-        self._shards = shards
-        flows = Flows(shards, [one.kept for one in told])
-        self.options = options
-        self.found = found_by(shards, told, flows, elsewhere)
-        self.table = flows.table
-        self.selected = sum(one.selected for one in told)
-        self.capture = health.health(shards.whole, Seen(*map(sum, zip(*(one.seen for one in told), strict=True))))
-        self.lists = lists.united([flows.rows_of(one.lists) for one in told])
-        self.listeners = _listeners(shards, told)
-        self._lists = [one.lists for one in told]
-        self._next: tuple[tuple[str, int], Callable[[], list[Any]]] | None = None
-
-    def entries(self, name: str, rows: Sequence[int]) -> Iterator[str]:
-        """Made by the shards; while these are written, they begin with the next ones."""
-        if not rows:
-            return
-        key, waiting = (name, rows[0]), self._next
-        made = waiting[1] if waiting is not None and waiting[0] == key else self._begun(name, rows)
-        parts = made()
-        following = self._after(name, rows)
-        self._next = None if not following else ((name, following[0]), self._begun(name, following))
-        yield from (text for _, text in merge(*(zip(*part, strict=True) for part in parts)))
-
-    def _after(self, name: str, rows: Sequence[int]) -> Sequence[int]:
-        """As many rows of the list, behind those."""
-        listed: list[int] = getattr(self.lists, name)
-        start = bisect_right(listed, rows[-1])
-        return listed[start : start + len(rows)]
-
-    def _begun(self, name: str, rows: Sequence[int]) -> Callable[[], list[Any]]:
-        first, last = (self.table.fact(row, "number") for row in (rows[0], rows[-1]))
-        mine = []
-        for one in self._lists:
-            numbers: list[int] = getattr(one, name)
-            mine.append(array("Q", numbers[bisect_left(numbers, first) : bisect_right(numbers, last)]))
-        return self._shards.begun(entries, mine, rest=(name, Weakness.of(self.capture)))
+    table: FlowTable
+    options: Options
+    selected: int
+    lists: Lists
+    found: list[ShownFinding]
+    capture: dict[str, Any]
+    listeners: list[Listener]
 
 
-@contextmanager
 def report(
     root: str,
     options: Options,
     scheduler: str,
     timers: Timers,
     selection: Selection,
-    progress: Callable[[], AbstractContextManager[Progress | None]],
-) -> Iterator[Gathered]:
+    progress: Progress | None = None,
+) -> Gathered:
     """The report of the data set `root`. Raises ClusterError, CaptureError, UsageError.
 
-    The bound of live flows holds for each shard by itself. `progress`: shown until all is gathered.
+    The bound of live flows holds for each shard by itself.
     """
-    with ExitStack() as stack:
-        with progress() as tell_progress:
-            shards = stack.enter_context(judged(root, options, scheduler, timers, selection, tell_progress))
-            made = Gathered(shards, options)
-        yield made
+    with judged(root, options, scheduler, timers, selection, progress) as shards:
+        begun = shards.begun(tell)
+        elsewhere = Elsewhere(shards, CaptureView.of(shards.whole))
+        told: list[Told] = begun()
+        flows = Flows(shards, [one.kept for one in told])
+        return Gathered(
+            options=options,
+            found=found_by(told, flows, elsewhere),
+            table=flows.table,
+            selected=sum(one.selected for one in told),
+            lists=lists.united([flows.rows_of(one.lists) for one in told]),
+            capture=health.health(shards.whole, Seen(*map(sum, zip(*(one.seen for one in told), strict=True)))),
+            listeners=_listeners(shards, told),
+        )
 
 
 # --- on workers --------------------------------------------------------------------------------------------------
@@ -159,13 +123,6 @@ def _kept(shard: Judged, rows: Sequence[int]) -> Kept:
     return Kept(packed(facts), [table.fact(row, "number") for row in rows if row in chosen])
 
 
-def entries(shard: Judged, numbers: array[int], name: str, weak: Weakness) -> tuple[array[int], list[str]]:
-    """Entries of a list, of flows of the shard."""
-    table = shard.table
-    known = table.raw("number")
-    return numbers, [*texts(table, [bisect_left(known, number) for number in numbers], name, weak)]
-
-
 def answers_in(shard: Judged, wanted: dict[listeners.Place, frozenset[int]]) -> dict[listeners.Place, list[int]]:
     """The answer times that settle quantiles."""
     return listeners.answers_in(shard.table, shard.rows, wanted)
@@ -205,7 +162,7 @@ class Flows:
         return [row for number, row in self._row_of.items() if number in self.selected]
 
 
-class _Elsewhere:
+class Elsewhere:
     """A `findings.index.Elsewhere`: asks all shards, each question once, and what causes ask in any case at once."""
 
     def __init__(self, shards: Shards, capture: CaptureView) -> None:
@@ -225,7 +182,7 @@ class _Elsewhere:
         return self.ask(question)
 
 
-def found_by(shards: Shards, told: Sequence[Told], flows: Flows, elsewhere: _Elsewhere) -> list[ShownFinding]:
+def found_by(told: Sequence[Told], flows: Flows, elsewhere: Elsewhere) -> list[ShownFinding]:
     """The findings about all flows; those that one names are fetched."""
     elsewhere.census = united([one.census for one in told])
     everything = all(one.everything for one in told)

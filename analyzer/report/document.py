@@ -6,14 +6,15 @@ Owns its shape, which programs rely on: `capture`, `summary`, `findings`, the th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from analyzer.aside import MAX_PORTIONS, Make, aside
 from analyzer.flows.columns import records
+from analyzer.flows.table import FlowTable
 from analyzer.report import why
-from analyzer.report.entries import REASONS
+from analyzer.report.jsontext import objects
 from analyzer.report.reported import LISTENERS
 
 if TYPE_CHECKING:
@@ -25,22 +26,26 @@ WORTH_A_PROCESS = 2000
 LEAST_PORTION = 500
 
 
+class Reason(Protocol):
+    """Why a flow is in a list, in words."""
+
+    def __call__(self, table: FlowTable, row: int, weak: why.Weakness) -> str: ...
+
+
 def document(analysis: Reported, listed: int | None = None) -> dict[str, Any]:
     """Everything that a report says. List entries are whole records with a `why`; `listed` of each list at most."""
     return {
         **_head(analysis),
-        **{name: list(_entries(analysis, name, getattr(analysis.lists, name)[:listed])) for name in REASONS},
+        **{name: list(_entries(analysis, rows[:listed], reason)) for name, rows, reason in _lists(analysis)},
         "listeners": _listeners(analysis),
     }
 
 
 def write(out: TextIO, analysis: Reported) -> None:
     """The document as JSON, a list entry at a time: a flood's lists are longer than memory likes."""
-    lists = {name: getattr(analysis.lists, name) for name in REASONS}
-    total = sum(map(len, lists.values()))
-    many = total >= WORTH_A_PROCESS and analysis.options.jobs != 1 and not analysis.asked_for
-    size = analysis.asked_for or max(LEAST_PORTION, -(-total // (MAX_PORTIONS // 2)))
-    with aside(_portions(analysis, lists, size), worth_it=many) as tables:
+    lists = _lists(analysis)
+    many = sum(len(rows) for _, rows, _ in lists) >= WORTH_A_PROCESS and analysis.options.jobs != 1
+    with aside(_portions(analysis, lists), worth_it=many) as tables:
         head = _head(analysis)
         out.write("{\n")
         for name, value in head.items():
@@ -50,18 +55,21 @@ def write(out: TextIO, analysis: Reported) -> None:
         out.write("\n}\n")
 
 
-def _portions(analysis: Reported, lists: Mapping[str, Sequence[int]], size: int) -> list[Make]:
+def _portions(analysis: Reported, lists: Sequence[tuple[str, Sequence[int], Reason]]) -> list[Make]:
     """The three lists and the listeners, cut so that two processes have work to the end."""
+    table, weak = analysis.table, why.Weakness.of(analysis.capture)
+    size = max(LEAST_PORTION, -(-sum(len(rows) for _, rows, _ in lists) // (MAX_PORTIONS // 2)))
 
-    def portion(name: str, rows: Sequence[int], start: int) -> Iterator[str]:
-        entries = analysis.entries(name, rows[start : start + size])
+    def portion(name: str, rows: Sequence[int], reason: Reason, start: int) -> Iterator[str]:
+        some = rows[start : start + size]
+        entries = objects(table, some, why=partial(reason, table, weak=weak))
         yield from _array(name, entries, begins=start == 0, ends=start + size >= len(rows))
         if start + size >= len(rows):
             yield ",\n"
 
     made: list[Make] = []
-    for name, rows in lists.items():
-        made += [partial(portion, name, rows, start) for start in range(0, max(len(rows), 1), size)]
+    for name, rows, reason in lists:
+        made += [partial(portion, name, rows, reason, start) for start in range(0, max(len(rows), 1), size)]
     return [*made, lambda: _array("listeners", map(json.dumps, _listeners(analysis)))]
 
 
@@ -101,8 +109,17 @@ def _listeners(analysis: Reported) -> list[dict[str, Any]]:
     return [listener._asdict() for listener in analysis.listeners[:LISTENERS]]
 
 
-def _entries(analysis: Reported, name: str, rows: Sequence[int]) -> Iterator[dict[str, Any]]:
+def _lists(analysis: Reported) -> tuple[tuple[str, Sequence[int], Reason], ...]:
+    lists = analysis.lists
+    return (
+        ("incomplete_handshakes", lists.incomplete_handshakes, why.incomplete),
+        ("half_closed", lists.half_closed, why.half_closed),
+        ("synack_retransmissions", lists.synack_retransmissions, why.synack_again),
+    )
+
+
+def _entries(analysis: Reported, rows: Sequence[int], reason: Reason) -> Iterator[dict[str, Any]]:
     weak = why.Weakness.of(analysis.capture)
     for row, flow in zip(rows, records(analysis.table, rows), strict=True):
-        flow["why"] = REASONS[name](analysis.table, row, weak)
+        flow["why"] = reason(analysis.table, row, weak)
         yield flow

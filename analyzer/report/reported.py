@@ -6,7 +6,7 @@ list or a finding names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -21,12 +21,7 @@ LISTENERS = 1000
 
 
 class Reported(Protocol):
-    """`lists` has rows of `table`; `selected`: how many flows the report was narrowed down to.
-
-    `entries`: those of a list as JSON text. Where their flows lie elsewhere, `asked_for` are to be asked for together.
-    """
-
-    asked_for: int
+    """`lists` has rows of `table`; `selected`: how many flows the report was narrowed down to."""
 
     @property
     def table(self) -> FlowTable: ...
@@ -42,4 +37,3 @@ class Reported(Protocol):
     def capture(self) -> dict[str, Any]: ...
     @property
     def listeners(self) -> Sequence[Listener]: ...
-    def entries(self, name: str, rows: Sequence[int]) -> Iterator[str]: ...
