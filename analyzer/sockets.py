@@ -146,26 +146,77 @@ def counts_over(
 
     `rows`: only the sockets of these flows; `ports`: only sockets with one of these ports at either end.
     """
-    changes: dict[int, dict[tuple[str, str], int]] = {}
-    for where, state, first, last in _stays(table, instants, host, rows, ports):
-        for place, step in ((first, 1), (last + 1, -1)):
-            at = changes.setdefault(place, {})
-            at[where, state] = at.get((where, state), 0) + step
+    return counted(steps(table, instants, host, rows=rows, ports=ports), instants)
+
+
+class Steps(NamedTuple):
+    """How counts change: by place of an instant, and by host and state; and since when (ns) who listens on which port.
+
+    4-tuples that lie apart can be counted apart; a listener may have answered several of them.
+    """
+
+    changes: dict[int, dict[tuple[str, str], int]]
+    listening: dict[tuple[str, int], int]
+
+    def add(self, other: Steps) -> None:
+        """Add those of other 4-tuples."""
+        for place, changes in other.changes.items():
+            for key, step in changes.items():
+                self._step(place, key, step)
+        for listener, first_ns in other.listening.items():
+            self.listening[listener] = min(first_ns, self.listening.get(listener, first_ns))
+
+    def stay(self, key: tuple[str, str], first: int, last: int) -> None:
+        """Count a socket from one instant to another."""
+        self._step(first, key, 1)
+        self._step(last + 1, key, -1)
+
+    def _step(self, place: int, key: tuple[str, str], step: int) -> None:
+        at = self.changes.setdefault(place, {})
+        at[key] = at.get(key, 0) + step
+
+
+def steps(
+    table: FlowTable,
+    instants: Sequence[int],
+    host: str | None = None,
+    *,
+    rows: Sequence[int] | None = None,
+    ports: Sequence[int] = (),
+) -> Steps:
+    """How the counts of `counts_over` change."""
+    made = Steps({}, {})
+    for where, state, first, last in _stays(table, instants, host, rows, ports, made.listening):
+        made.stay((where, state), first, last)
+    return made
+
+
+def counted(made: Steps, instants: Sequence[int]) -> Iterator[Counts]:
+    """The counts at each instant."""
+    changes = Steps({}, {})
+    changes.add(made)
+    for (where, _), first_ns in made.listening.items():
+        first = bisect_left(instants, first_ns)
+        if first < len(instants):
+            changes.stay((where, "LISTEN"), first, len(instants) - 1)
     standing: dict[tuple[str, str], int] = {}
     for place, when in enumerate(instants):
-        for key, step in changes.get(place, {}).items():
+        for key, step in changes.changes.get(place, {}).items():
             standing[key] = standing.get(key, 0) + step
         yield Counts(when, {key: count for key, count in standing.items() if count})
 
 
 def _stays(
-    table: FlowTable, instants: Sequence[int], host: str | None, rows: Sequence[int] | None, ports: Sequence[int]
+    table: FlowTable,
+    instants: Sequence[int],
+    host: str | None,
+    rows: Sequence[int] | None,
+    ports: Sequence[int],
+    listening: dict[tuple[str, int], int],
 ) -> Iterator[tuple[str, str, int, int]]:
-    """(host, state, first, last instant) of every socket and listener."""
+    """(host, state, first, last instant) of every socket; listeners are noted in `listening`."""
     selected = None if rows is None or len(rows) == len(table) else set(rows)
-    end = len(instants) - 1
     texts: dict[tuple[bytes, int], str] = {}  # by bytes: whoever sends chooses numbers
-    listening: dict[tuple[str, int], int] = {}
     several = _several(table)
     held: dict[tuple[object, ...], tuple[str, list[tuple[Run, bool]]]] = {}
     fact = table.fact
@@ -204,10 +255,6 @@ def _stays(
         for (first, last, state), wanted in stays:
             if wanted:
                 yield where, states.STATES[state], first, last
-    for (where, _), first_ns in listening.items():
-        first = bisect_left(instants, first_ns)
-        if first <= end:
-            yield where, "LISTEN", first, end
 
 
 def _end_key(table: FlowTable, row: int, side: int) -> EndKey:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from analyzer.cli import arguments
 from analyzer.errors import UsageError
@@ -13,7 +13,7 @@ from analyzer.flows.columns import BY_NAME
 if TYPE_CHECKING:
     from analyzer.against import Entry
     from analyzer.analysis import Analysis
-    from analyzer.sockets import Socket
+    from analyzer.sockets import Counts, Socket
 
 #: rows of --every at most: more is a slip of the unit, and would take as many tables
 MAX_INSTANTS = 1_000_000
@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the states."""
     from analyzer.cli.output import text_output
     from analyzer.cli.work import analyze
+    from analyzer.sockets import counts_over
 
     if args.at_ns is not None and args.every_ns is not None:
         raise UsageError("--at is one moment and --every is many: take one of them")
@@ -83,38 +84,110 @@ def run(args: argparse.Namespace) -> int:
                 f"{args.against}: {words.many(unread, 'socket')} left out, of which an address cannot be read: netstat"
                 " cuts long IPv6 addresses off (`netstat -naW` and `ss -tan` do not)"
             )
+    if args.scheduler is not None and theirs is None and not args.sockets:
+        return _on_cluster(args)
     analysis = analyze(args, keep_transitions=True)
+    first_ns, end_ns = analysis.result.capture.first_ns, analysis.table.end_ns
+    moments = Moments(
+        first_ns,
+        end_ns,
+        lambda instants: counts_over(analysis.table, instants, args.host, rows=analysis.rows, ports=args.port),
+    )
     with text_output(args.output, args.captures) as out:
         if theirs is not None:
             _against(out, args, analysis, theirs)
+        elif args.every_ns is not None and args.sockets:
+            _sockets_over(out, args, analysis, moments.instants(args))
         elif args.every_ns is not None:
-            _every(out, args, analysis)
+            _every(out, args, moments)
+        elif args.sockets:
+            _sockets_at(out, args, analysis)
         else:
-            _at(out, args, analysis)
+            _at(out, args, moments)
     return 0
 
 
-def _at(out: TextIO, args: argparse.Namespace, analysis: Analysis) -> None:
+def _on_cluster(args: argparse.Namespace) -> int:
+    """Counts of sockets, made where the flows are."""
+    from analyzer.cli.output import text_output
+    from analyzer.cli.work import sharded
+    from analyzer.dataset import counting
+
+    with sharded(args, keep_transitions=True) as shards:
+        moments = Moments(
+            shards.whole.capture.first_ns,
+            shards.whole.end_ns,
+            lambda instants: counting.counts_over(shards, instants, args.host, ports=args.port),
+        )
+        with text_output(args.output, args.captures) as out:
+            (_at if args.every_ns is None else _every)(out, args, moments)
+    return 0
+
+
+class Moments(NamedTuple):
+    """When a capture begins (None: it holds no packet) and ends, and what counts its sockets at some instants."""
+
+    first_ns: int | None
+    end_ns: int
+    counts: Callable[[Sequence[int]], Iterator[Counts]]
+
+    def instants(self, args: argparse.Namespace) -> range:
+        """Every instant of the capture, or of the span that was asked for."""
+        start = args.from_ns if args.from_ns is not None else self.first_ns
+        end = args.to_ns if args.to_ns is not None else self.end_ns
+        if start is None:
+            return range(0)
+        if (end - start) // args.every_ns >= MAX_INSTANTS:
+            raise UsageError(
+                f"--every gives more than {MAX_INSTANTS:,} rows here: take a longer span, or --from and --to"
+            )
+        return range(start, end + 1, args.every_ns)
+
+
+def _at(out: TextIO, args: argparse.Namespace, moments: Moments) -> None:
+    """The counts at one moment."""
+    from analyzer.report import states
+
+    at_ns = moments.end_ns if args.at_ns is None else args.at_ns
+    (counted,) = moments.counts([at_ns])
+    _say_when(at_ns, moments.first_ns, moments.end_ns)
+    if args.csv:
+        states.write_counts_csv(out, counted)
+    elif args.json:
+        _json(out, states.instant(counted, args.host))
+    else:
+        _write_counts(out, args, counted)
+        out.flush()
+        _say_meanings(counted.total)
+
+
+def _write_counts(out: TextIO, args: argparse.Namespace, counted: Counts) -> None:
+    from analyzer.report import states
+
+    if args.host is None:
+        states.write_hosts(out, counted)
+    else:
+        states.write_host(out, counted)
+
+
+def _sockets_at(out: TextIO, args: argparse.Namespace, analysis: Analysis) -> None:
+    """The sockets at one moment, and their counts."""
     from analyzer.report import states
 
     at_ns = analysis.table.end_ns if args.at_ns is None else args.at_ns
     sockets = _selected(analysis.sockets(at_ns, args.host), args, analysis)
-    _say_when(at_ns, analysis)
+    _say_when(at_ns, analysis.result.capture.first_ns, analysis.table.end_ns)
     if args.csv:
-        (states.write_sockets_csv if args.sockets else states.write_counts_csv)(out, sockets, at_ns)
-        return
-    if args.json:
-        _json(out, states.document(sockets, at_ns, args.host, listed=args.sockets))
-        return
-    if args.host is None:
-        states.write_hosts(out, sockets)
+        states.write_sockets_csv(out, sockets, at_ns)
+    elif args.json:
+        _json(out, states.document(sockets, at_ns, args.host))
     else:
-        states.write_host(out, sockets)
-    if args.sockets:
+        counted = states.counts_of(sockets, at_ns)
+        _write_counts(out, args, counted)
         out.write("\n")
         states.write_sockets(out, sockets, at_ns)
-    out.flush()
-    _say_meanings(states.counts(sockets))
+        out.flush()
+        _say_meanings(counted.total)
 
 
 def _say_meanings(counts: Mapping[str, int]) -> None:
@@ -126,11 +199,10 @@ def _say_meanings(counts: Mapping[str, int]) -> None:
         note(sentence)
 
 
-def _say_when(at_ns: int, analysis: Analysis) -> None:
+def _say_when(at_ns: int, first: int | None, last: int) -> None:
     """A moment outside the capture is answered, from timers alone, and said to lie there."""
     from analyzer.cli.work import note
 
-    first, last = analysis.result.capture.first_ns, analysis.table.end_ns
     if first is None:
         note("the capture holds no packet")
     elif at_ns < first:
@@ -139,16 +211,11 @@ def _say_when(at_ns: int, analysis: Analysis) -> None:
         note(f"the moment lies {(at_ns - last) / 1e9:,.1f} s after the capture ends; only timers tell what goes on")
 
 
-def _every(out: TextIO, args: argparse.Namespace, analysis: Analysis) -> None:
+def _every(out: TextIO, args: argparse.Namespace, moments: Moments) -> None:
+    """The counts at many moments."""
     from analyzer.report import grid, states
-    from analyzer.sockets import counts_over
 
-    instants = _instants(args, analysis)
-    if args.sockets:
-        for at_ns, sockets in _over(args, analysis, instants):
-            _json(out, states.document(sockets, at_ns, args.host, listed=True))
-        return
-    found = counts_over(analysis.table, instants, args.host, rows=analysis.rows, ports=args.port)
+    found = moments.counts(moments.instants(args))
     if args.json:
         for one in found:
             _json(out, states.instant(one, args.host))
@@ -169,25 +236,15 @@ def _every(out: TextIO, args: argparse.Namespace, analysis: Analysis) -> None:
         _say_meanings(most)
 
 
-def _instants(args: argparse.Namespace, analysis: Analysis) -> range:
-    """Every instant of the capture, or of the span that was asked for."""
-    start = args.from_ns if args.from_ns is not None else analysis.result.capture.first_ns
-    end = args.to_ns if args.to_ns is not None else analysis.table.end_ns
-    if start is None:
-        return range(0)
-    if (end - start) // args.every_ns >= MAX_INSTANTS:
-        raise UsageError(f"--every gives more than {MAX_INSTANTS:,} rows here: take a longer span, or --from and --to")
-    return range(start, end + 1, args.every_ns)
-
-
-def _over(args: argparse.Namespace, analysis: Analysis, instants: range) -> Iterator[tuple[int, Sequence[Socket]]]:
-    """Each instant with its sockets."""
+def _sockets_over(out: TextIO, args: argparse.Namespace, analysis: Analysis, instants: range) -> None:
+    """The sockets at many moments, an object a line."""
+    from analyzer.report import states
     from analyzer.sockets import sockets_over
 
     for place in range(0, len(instants), INSTANTS_AT_ONCE):
         some = instants[place : place + INSTANTS_AT_ONCE]
         for at_ns, sockets in zip(some, sockets_over(analysis.table, some, args.host), strict=True):
-            yield at_ns, _selected(sockets, args, analysis)
+            _json(out, states.document(_selected(sockets, args, analysis), at_ns, args.host))
 
 
 def _against(out: TextIO, args: argparse.Namespace, analysis: Analysis, theirs: list[Entry]) -> None:
@@ -200,7 +257,7 @@ def _against(out: TextIO, args: argparse.Namespace, analysis: Analysis, theirs: 
     if host is None:
         raise UsageError(f"{args.against}: no connection in it has an address of this capture: name the host by --host")
     ours = _selected(analysis.sockets(at_ns, host), args, analysis)
-    _say_when(at_ns, analysis)
+    _say_when(at_ns, analysis.result.capture.first_ns, analysis.table.end_ns)
     compared = against.compare(ours, _meant(theirs, args, analysis), host)
     if args.json:
         _json(out, report.document(compared, at_ns, host))

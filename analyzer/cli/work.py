@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from analyzer.cli import arguments
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from analyzer.analysis import Analysis
+    from analyzer.dataset.judging import Shards
     from analyzer.engine import Options, Result
     from analyzer.report.reported import Reported
     from analyzer.rereading import Again
@@ -66,11 +67,25 @@ def reported(args: argparse.Namespace) -> Iterator[Reported]:
         return
     from analyzer.dataset import reporting
 
-    selection, options, timers = _checked(args), arguments.options_of(args), arguments.timers_of(args)
-    data_set = data_set_of(args.captures)
-    with progress("reading") as tell:
-        made = reporting.report(data_set, options, args.scheduler, timers, selection, tell)
+    with sharded(args, say_damage=False) as shards:
+        made = reporting.report(shards, arguments.options_of(args))
     yield made
+
+
+@contextmanager
+def sharded(args: argparse.Namespace, *, keep_transitions: bool = False, say_damage: bool = True) -> Iterator[Shards]:
+    """The shards of the data set of `args`, tracked and judged on the workers of a cluster, as `analyze` would."""
+    from analyzer.dataset.judging import judged
+
+    selection, timers = _checked(args), arguments.timers_of(args)
+    options = arguments.options_of(args, keep_transitions=keep_transitions)
+    data_set = data_set_of(args.captures)
+    with ExitStack() as stack:
+        with progress("reading") as tell:
+            shards = stack.enter_context(judged(data_set, options, args.scheduler, timers, selection, tell))
+        if say_damage:
+            say_damage_of(shards.whole)
+        yield shards
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from analyzer import listeners
-from analyzer.dataset.cluster import Progress, packed
-from analyzer.dataset.judging import Judged, Shards, judged
+from analyzer.dataset.cluster import packed
+from analyzer.dataset.judging import Judged, Shards
 from analyzer.engine import Options
 from analyzer.findings import CAUSES, CaptureView, find
 from analyzer.findings.census import NOTHING, Census, united
@@ -26,8 +26,6 @@ from analyzer.report.display import ShownFinding, shown
 from analyzer.report.health import Seen
 from analyzer.report.lists import Lists
 from analyzer.report.reported import LISTENERS
-from analyzer.selection import Selection
-from analyzer.tcp.timers import Timers
 
 
 class Gathered(NamedTuple):
@@ -42,32 +40,21 @@ class Gathered(NamedTuple):
     listeners: list[Listener]
 
 
-def report(
-    root: str,
-    options: Options,
-    scheduler: str,
-    timers: Timers,
-    selection: Selection,
-    progress: Progress | None = None,
-) -> Gathered:
-    """The report of the data set `root`. Raises ClusterError, CaptureError, UsageError.
-
-    The bound of live flows holds for each shard by itself.
-    """
-    with judged(root, options, scheduler, timers, selection, progress) as shards:
-        begun = shards.begun(tell)
-        elsewhere = Elsewhere(shards, CaptureView.of(shards.whole))
-        told: list[Told] = begun()
-        flows = Flows(shards, [one.kept for one in told])
-        return Gathered(
-            options=options,
-            found=found_by(told, flows, elsewhere),
-            table=flows.table,
-            selected=sum(one.selected for one in told),
-            lists=lists.united([flows.rows_of(one.lists) for one in told]),
-            capture=health.health(shards.whole, Seen(*map(sum, zip(*(one.seen for one in told), strict=True)))),
-            listeners=_listeners(shards, told),
-        )
+def report(shards: Shards, options: Options) -> Gathered:
+    """The report of all shards. Raises ClusterError."""
+    begun = shards.begun(tell)
+    elsewhere = Elsewhere(shards, CaptureView.of(shards.whole))
+    told: list[Told] = begun()
+    flows = Flows(shards, [one.kept for one in told])
+    return Gathered(
+        options=options,
+        found=found_by(told, flows, elsewhere),
+        table=flows.table,
+        selected=sum(one.selected for one in told),
+        lists=lists.united([flows.rows_of(one.lists) for one in told]),
+        capture=health.health(shards.whole, Seen(*map(sum, zip(*(one.seen for one in told), strict=True)))),
+        listeners=_listeners(shards, told),
+    )
 
 
 # --- on workers --------------------------------------------------------------------------------------------------

@@ -24,11 +24,21 @@ class Shown(NamedTuple):
 
 
 class Evidence:
-    """By listener, what it has shown; and whether segments were missing from the capture."""
+    """By listener, what it has shown; and whether segments were missing from the capture.
 
-    def __init__(self, listeners: dict[Listener, Shown] | None = None, *, holes: bool = False) -> None:
+    `answers`: of some listeners, all answers to a first SYN, in order: what a verdict on a moment before the end needs.
+    """
+
+    def __init__(
+        self,
+        listeners: dict[Listener, Shown] | None = None,
+        *,
+        holes: bool = False,
+        answers: dict[Listener, list[int]] | None = None,
+    ) -> None:
         self.listeners = listeners or {}
         self.holes = holes
+        self.answers = answers or {}
 
     def add(self, others: Iterable[Evidence]) -> None:
         """Add what listeners have shown to others."""

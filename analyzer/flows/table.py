@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from analyzer.flows import facts as f
 from analyzer.flows.evidence import Evidence, Shown
@@ -182,18 +182,30 @@ class FlowTable:
 
         Linux since 4.10 drops a SYN while the accept queue is full, with or without SYN cookies.
         """
-        if self._answers is None:
-            listeners = self.known.listeners.items()
-            self._answers = {key: [shown.answered_ns] for key, shown in listeners if shown.answered_ns is not None}
-            for other in range(len(self)):
-                first = self.fact(other, "first_synack_ns")
-                if first:
-                    self._answers.setdefault(self.listener(other), []).append(first)
-            for times in self._answers.values():
-                times.sort()
-        times = self._answers.get(self.listener(row), [])
+        listener = self.listener(row)
+        times = self.known.answers.get(listener)
+        if times is None:
+            if self._answers is None:
+                listeners = self.known.listeners.items()
+                self._answers = {key: [shown.answered_ns] for key, shown in listeners if shown.answered_ns is not None}
+                for key, answers in self.answers().items():
+                    self._answers[key] = sorted([*self._answers.get(key, ()), *answers])
+            times = self._answers.get(listener, [])
         at = bisect_left(times, since_ns)
         return at < len(times) and times[at] <= until_ns
+
+    def answers(self, listeners: Collection[ListenerKey] | None = None) -> dict[ListenerKey, list[int]]:
+        """When those listeners, or all, answered first SYNs."""
+        found: dict[ListenerKey, list[int]] = {}
+        for row, first in enumerate(self.raw("first_synack_ns")):
+            if first and (listeners is None or self.listener(row) in listeners):
+                found.setdefault(self.listener(row), []).append(first)
+        return found
+
+    def doubted(self) -> set[ListenerKey]:
+        """The listeners of flows of which a state before the end may hang on what others were answered meanwhile."""
+        causes = f.CAUSE_AFTER_ACK | f.CAUSE_DEFERRED | f.CAUSE_CONFLICTING
+        return {self.listener(row) for row, cause in enumerate(self.raw("synack_cause")) if cause & causes}
 
     def defers(self, row: int) -> bool:
         """Whether the flow's listener has deferred an accept: a SYN+ACK of it came again late, once."""

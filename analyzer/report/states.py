@@ -20,52 +20,44 @@ NETSTAT = {"SYN_RECEIVED": "SYN_RECV", "FIN_WAIT_1": "FIN_WAIT1", "FIN_WAIT_2": 
 _ORDER = tuple(NETSTAT.get(state, state) for state in STATES if state != "CLOSED")
 
 
-def counts(sockets: Iterable[Socket]) -> dict[str, int]:
-    """How many sockets are in each state that occurs, in the order of the RFC."""
-    found = Counter(socket.state for socket in sockets)
-    return {state: found[state] for state in STATES if state in found}
-
-
-def by_host(sockets: Iterable[Socket]) -> dict[str, list[Socket]]:
-    """The sockets of each host, the busiest host first."""
-    hosts: dict[str, list[Socket]] = {}
-    for socket in sockets:
-        hosts.setdefault(socket.local, []).append(socket)
-    return dict(sorted(hosts.items(), key=lambda item: (-len(item[1]), item[0])))
-
-
-def document(sockets: Sequence[Socket], at_ns: int, host: str | None, *, listed: bool) -> dict[str, Any]:
-    """`at_ns`, `host`, `counts` in RFC names; `hosts` where none was named; `sockets` where `listed`."""
-    made: dict[str, Any] = {"at_ns": at_ns, "host": host, "counts": counts(sockets)}
-    if host is None:
-        made["hosts"] = [{"host": name, "counts": counts(own)} for name, own in by_host(sockets).items()]
-    if listed:
-        made["sockets"] = [socket._asdict() for socket in _sorted(sockets)]
+def document(sockets: Sequence[Socket], at_ns: int, host: str | None) -> dict[str, Any]:
+    """`at_ns`, `host`, `counts` in RFC names; `hosts` where none was named; `sockets`."""
+    made = instant(counts_of(sockets, at_ns), host)
+    made["sockets"] = [socket._asdict() for socket in _sorted(sockets)]
     return made
 
 
-def write_host(out: TextIO, sockets: Sequence[Socket]) -> None:
+def counts_of(sockets: Iterable[Socket], at_ns: int) -> Counts:
+    """How many sockets of each host stand in each state."""
+    return Counts(at_ns, dict(Counter((socket.local, socket.state) for socket in sockets)))
+
+
+def write_host(out: TextIO, counted: Counts) -> None:
     """The counts of one host, a state a line, the most frequent first: what awk makes of netstat."""
-    found = sorted(_netstat_counts(sockets).items(), key=lambda item: (-item[1], item[0]))
+    found = sorted(_netstat(counted.total).items(), key=lambda item: (-item[1], item[0]))
     for line in grid.lines(("", ""), [(state, str(count)) for state, count in found], right=(1,))[1:]:
         out.write(line + "\n")
 
 
-def write_hosts(out: TextIO, sockets: Sequence[Socket]) -> None:
+def write_hosts(out: TextIO, counted: Counts) -> None:
     """A row a host, the busiest first, and the total."""
-    rows = [(name, _netstat_counts(own)) for name, own in by_host(sockets).items()]
-    _write_rows(out, "host", [*rows, ("total", _netstat_counts(sockets))])
+    rows = [(name, _netstat(own)) for name, own in _by_host(counted)]
+    _write_rows(out, "host", [*rows, ("total", _netstat(counted.total))])
+
+
+def _by_host(counted: Counts) -> list[tuple[str, dict[str, int]]]:
+    """The counts of each host, the busiest host first."""
+    hosts: dict[str, dict[str, int]] = {}
+    for (name, state), count in counted.by_host.items():
+        hosts.setdefault(name, {})[state] = count
+    return sorted(hosts.items(), key=lambda item: (-sum(item[1].values()), item[0]))
 
 
 def instant(counted: Counts, host: str | None) -> dict[str, Any]:
-    """`at_ns`, `host` and `counts` as in `document`, and `hosts` where none was named; for one instant of many."""
+    """`at_ns`, `host` and `counts` in RFC names, and `hosts` where none was named."""
     made: dict[str, Any] = {"at_ns": counted.at_ns, "host": host, "counts": _in_order(counted.total)}
     if host is None:
-        hosts: dict[str, dict[str, int]] = {}
-        for (name, state), count in counted.by_host.items():
-            hosts.setdefault(name, {})[state] = count
-        busiest = sorted(hosts.items(), key=lambda item: (-sum(item[1].values()), item[0]))
-        made["hosts"] = [{"host": name, "counts": _in_order(found)} for name, found in busiest]
+        made["hosts"] = [{"host": name, "counts": _in_order(found)} for name, found in _by_host(counted)]
     return made
 
 
@@ -84,12 +76,12 @@ def write_instants_csv(out: TextIO, instants: Iterable[Counts]) -> None:
         writer.writerow((one.at_ns, *(total.get(state, 0) for state in shown)))
 
 
-def write_counts_csv(out: TextIO, sockets: Sequence[Socket], at_ns: int) -> None:
+def write_counts_csv(out: TextIO, counted: Counts) -> None:
     """One instant as CSV: a row a host and state."""
     writer = csv.writer(out)
     writer.writerow(("at_ns", "host", "state", "count"))
-    for name, own in by_host(sockets).items():
-        writer.writerows((at_ns, name, state, count) for state, count in counts(own).items())
+    for name, own in _by_host(counted):
+        writer.writerows((counted.at_ns, name, state, count) for state, count in _in_order(own).items())
 
 
 def write_sockets_csv(out: TextIO, sockets: Sequence[Socket], at_ns: int) -> None:
@@ -172,10 +164,6 @@ def write_sockets(out: TextIO, sockets: Sequence[Socket], at_ns: int) -> None:
     headings = ("local", "foreign", "state", "for", "flow", "basis", *(["unsure"] if unsure else ()))
     for line in grid.lines(headings, rows, right=(3, 4)):
         out.write(line + "\n")
-
-
-def _netstat_counts(sockets: Iterable[Socket]) -> dict[str, int]:
-    return _netstat(counts(sockets))
 
 
 def _netstat(found: Mapping[str, int]) -> dict[str, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +21,12 @@ SHARED = PCAPS.parent.parent / "shared" / "captures"
 NOT_CAPTURES = {".json", ".md", ".py", ".tsv"}
 
 #: what shards on a cluster put together in another way than one process
-REPORTS = (
+APART = (
     ("report", "--json"),
+    ("states", "--json"),
     ("report", "--json", "--port", "80", "--port", "443"),
     ("report", "--where", "handshake == 'complete'"),
+    ("states", "--csv", "--port", "80"),
 )
 
 Ask = Callable[..., str]
@@ -52,11 +56,39 @@ def test_every_capture_gives_the_same_answers(folder: Path, tmp_path: Path, ask:
         for question in QUESTIONS:
             assert ask(*question, capture) == ask(*question, dataset), (capture, question)
         pytest.importorskip("numpy")
-        for question in REPORTS if compared % 4 == 0 else REPORTS[:1]:
+        for question in APART if compared % 4 == 0 else APART[:2]:
             there = ask(*question, dataset, "--scheduler", no_cluster)
             assert there == ask(*question, dataset), (capture, question)
         compared += 1
     assert compared > len(captures) * 0.9
+
+
+def test_states_at_a_moment_hang_on_what_other_shards_were_answered_by_then(
+    tmp_path: Path, ask: Ask, index: Index, no_cluster: str
+) -> None:
+    """An ACK ignored before is believed once the listener has answered another SYN, whatever it answers later."""
+    pytest.importorskip("numpy")
+    doubted = [
+        (0.0, tiny_pcap.segment("S", 100)),
+        (0.01, tiny_pcap.segment("S.", 500, 101, answer=True)),
+        (0.02, tiny_pcap.segment(".", 101, 501)),
+        (1.03, tiny_pcap.segment("S.", 500, 101, answer=True)),
+        (1.04, tiny_pcap.segment(".", 101, 501)),
+    ]
+    others = [
+        (at + later, tiny_pcap.segment(flags, 9, 10 if answer else 0, answer=answer, port=port))
+        for at, ports in ((1.45, range(50_000, 50_010)), (2.35, range(51_000, 51_010)))
+        for port in ports
+        for later, flags, answer in ((0, "S", False), (0.1, "S.", True))
+    ]
+    capture = tmp_path / "doubt.pcap"
+    tiny_pcap.write(capture, *sorted([*doubted, *others]))
+    dataset = index([capture], "--shards", "64")
+    question = ("states", "--every", "100ms", "--csv")
+    whole = ask(*question, capture)
+    assert ask(*question, dataset, "--scheduler", no_cluster) == whole
+    received = [int(row["SYN_RECEIVED"]) for row in csv.DictReader(io.StringIO(whole))]
+    assert received[11:24] == [1] * 5 + [10] * 8  # in doubt until others are answered, which then wait themselves
 
 
 def test_rotated_files_indexed_in_any_order_are_one_capture(rotated: list[Path], ask: Ask, index: Index) -> None:

@@ -219,6 +219,9 @@ def test_facts_stay_with_the_workers(
     assert main(["report", str(dataset), "--scheduler", cluster.scheduler_address, "-o", str(tmp_path / "r")]) == 0
     assert not came
     assert main(["states", str(dataset), "--scheduler", cluster.scheduler_address, "-o", str(tmp_path / "s")]) == 0
+    assert not came
+    whole = ["states", "--sockets", str(dataset), "--scheduler", cluster.scheduler_address, "-o", str(tmp_path / "t")]
+    assert main(whole) == 0
     assert came
 
 
