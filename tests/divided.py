@@ -30,7 +30,8 @@ class Divided:
             parts[shard_of(*ends) % shards].append(place)
         tracked = [Shard(facts.chosen(part), b"", {}, 0, [], []) for part in parts]
         self.known = Evidence(holes=any(judging.summary(shard).holes for shard in tracked))
-        self.known.add([sent(judging.shown_by(shard, self.view, self.known)) for shard in tracked])
+        doubted = set().union(*(judging.summary(shard).doubted for shard in tracked))
+        self.known.add([sent(judging.shown_by(shard, self.view, self.known, doubted)) for shard in tracked])
         self._judged = []
         for shard in tracked:
             table = judging.FlowTable(shard.facts, end_ns, self.view.timers, (), self.known)

@@ -6,7 +6,6 @@ Owns what the shards have to tell each other so that every number and verdict is
 
 from __future__ import annotations
 
-import operator
 import os
 import pickle
 from array import array
@@ -22,7 +21,7 @@ from analyzer.dataset.plan import Damaged, Plan, make_plan
 from analyzer.dataset.tracking import Shard, check_scopes, result
 from analyzer.engine import Options, Result
 from analyzer.findings.index import Answer, Question
-from analyzer.flows.evidence import Evidence
+from analyzer.flows.evidence import Evidence, Listener
 from analyzer.flows.facts import INDEX, WIDTH, FlowFacts
 from analyzer.flows.table import FlowTable
 from analyzer.selection import Selection
@@ -42,6 +41,7 @@ class Summary(NamedTuple):
     names: list[str]
     damaged: list[Damaged]
     holes: bool
+    doubted: set[Listener]  # verdicts on its flows hang on when these answered others
 
 
 class View(NamedTuple):
@@ -85,7 +85,7 @@ class Shards:
         futures = [
             _submit(self._client, told, task, *mine, shared) for mine in zip(self._judged, *of_shards, strict=True)
         ]
-        return lambda: [*map(pickle.loads, _gathered(self._client, futures))]
+        return lambda: _opened(self._client, futures)
 
     def asked(self, question: Question[Any, Answer]) -> Callable[[], Answer]:
         """Begin to ask all flows; the value waits for what they say."""
@@ -94,11 +94,11 @@ class Shards:
                 _submit(self._client, done, parts_of, shard, self._shared((question, self.ways)))
                 for shard in self._judged
             ]
-            futures = _across(self._client, met, parts, self.ways, (self._shared((question,)),))
+            futures = _across(self._client, met, parts, self.ways, self._shared((question,)))
         else:
             shared = self._shared((question,))
             futures = [_submit(self._client, told, answer, shard, shared) for shard in self._judged]
-        return lambda: question.joined([*map(pickle.loads, _gathered(self._client, futures))])
+        return lambda: question.joined(_opened(self._client, futures))
 
     def _shared(self, rest: tuple[Any, ...]) -> Any:
         """What all tasks need, sent once: a worker fetches it from where it is."""
@@ -131,7 +131,8 @@ def judged(
         numbers = _numbers(client, tracked, _ways(flows), max(one.last_opened for one in summaries))
         view = View(whole.end_ns, timers, summaries[0].names, selection)
         known = Evidence(holes=any(one.holes for one in summaries))
-        known.add(_gathered(client, [_submit(client, shown_by, shard, view, known) for shard in tracked]))
+        doubted = set().union(*(one.doubted for one in summaries))
+        known.add(_gathered(client, [_submit(client, shown_by, shard, view, known, doubted) for shard in tracked]))
         shared = _submit(client, as_it_is, known)
         shards = [_submit(client, judge, *mine, view, shared) for mine in zip(tracked, numbers, strict=True)]
         del tracked, numbers  # from here on held where `judge` needs them
@@ -152,12 +153,16 @@ def summary(shard: Shard) -> Summary:
     facts = shard.facts
     holes = any(any(facts.column(end + "missing")) for end in ("o_", "r_"))
     last_opened = max((*facts.column("opened_packet"), *array("Q", shard.streams)), default=0)
-    return Summary(facts.count, last_opened, shard.counts, shard.last_ns, shard.names, shard.damaged, holes)
+    doubted = FlowTable(facts, shard.last_ns).doubted()
+    return Summary(facts.count, last_opened, shard.counts, shard.last_ns, shard.names, shard.damaged, holes, doubted)
 
 
-def shown_by(shard: Shard, view: View, known: Evidence) -> Evidence:
-    """What the flows of a shard show of their listeners."""
-    return FlowTable(shard.facts, view.end_ns, view.timers, view.scopes, known).evidence()
+def shown_by(shard: Shard, view: View, known: Evidence, doubted: set[Listener]) -> Evidence:
+    """What the flows of a shard show of their listeners, and when those that are doubted answered."""
+    table = FlowTable(shard.facts, view.end_ns, view.timers, view.scopes, known)
+    shown = table.shown()
+    shown.answers = table.answers(doubted) if doubted else {}
+    return shown
 
 
 def judge(shard: Shard, numbers: bytes, view: View, known: Evidence) -> Judged:
@@ -195,10 +200,15 @@ def parts_of(shard: Judged, question: Any, ways: int) -> list[Any]:
     return parts
 
 
-def met(parts: list[Any], question: bytes) -> bytes:
-    """What has met in one place."""
+def met(parts: list[list[Any]], question: bytes) -> bytes:
+    """What has met in one place; of each shard a list of its one part."""
     (asked,) = pickle.loads(question)
-    return pickle.dumps(asked.met(parts), 5)
+    return pickle.dumps(asked.met([part for (part,) in parts]), 5)
+
+
+def only(parts: list[Any], way: int) -> list[Any]:
+    """A list of one part."""
+    return [parts[way]]
 
 
 class _Opened(NamedTuple):
@@ -226,13 +236,13 @@ class _Ranked(NamedTuple):
     places: list[Any]
 
 
-def ranked(parts: list[_Opened]) -> _Ranked:
-    """The flows of all shards that were opened in one range, in order."""
+def ranked(parts: list[list[_Opened]]) -> _Ranked:
+    """The flows of all shards that were opened in one range, in order; of each shard a list of its one part."""
     import numpy
 
-    events = numpy.concatenate([each for part in parts for each in part])
+    events = numpy.concatenate([each for (part,) in parts for each in part])
     events.sort()
-    return _Ranked(len(events), [numpy.searchsorted(events, part.flows).astype(numpy.uint64) for part in parts])
+    return _Ranked(len(events), [numpy.searchsorted(events, part.flows).astype(numpy.uint64) for (part,) in parts])
 
 
 def events_of(one: _Ranked) -> int:
@@ -272,6 +282,12 @@ def _gathered(client: Any, futures: list[Any], progress: Progress | None = None)
     return [found[future] for future in futures]
 
 
+def _opened(client: Any, futures: list[Any]) -> list[Any]:
+    """What was sent as one piece each; one is opened while the others come."""
+    found = {future: pickle.loads(sent) for future, sent in cluster.finished(client, futures, None)}
+    return [found[future] for future in futures]
+
+
 def _numbers(client: Any, tracked: Sequence[Any], ways: int, last_opened: int) -> list[Any]:
     """A future a shard, of its flow numbers as `tcp.sharding.number_flows` gives them."""
     edges = [*(last_opened * way // ways for way in range(ways)), last_opened + 1]
@@ -294,9 +310,10 @@ def _result(plan: Plan, summaries: Sequence[Summary]) -> Result:
     return result(plan, FlowFacts(), counts, max(one.last_ns for one in summaries), summaries[0].names, damaged)
 
 
-def _across(client: Any, task: Any, of_shards: Sequence[Any], ways: int, rest: tuple[Any, ...] = ()) -> list[Any]:
-    """A future a way, of `task` with the parts that each shard has for it."""
+def _across(client: Any, task: Any, of_shards: Sequence[Any], ways: int, *rest: Any) -> list[Any]:
+    """A future a way, of `task` with the parts that each shard has for it, as lists of one."""
+    if ways == 1:
+        return [_submit(client, task, list(of_shards), *rest)]
     return [
-        _submit(client, task, [_submit(client, operator.getitem, parts, way) for parts in of_shards], *rest)
-        for way in range(ways)
+        _submit(client, task, [_submit(client, only, parts, way) for parts in of_shards], *rest) for way in range(ways)
     ]

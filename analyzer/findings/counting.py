@@ -674,9 +674,13 @@ class Checksums(NamedTuple):
     taken: Hosts  # few, and none came again
 
 
-def wrong_sums(facts: Any) -> array[int]:
-    """Hosts that sent wrong checksums, four words each: the address, how many, and how many of them in flows in which
-    as many segments had to be sent again."""
+#: what is told of a host: its address, its wrong checksums, those of flows in which as many segments had to be sent
+#: again, and all its segments
+_SUM_WORDS = cython.declare(cython.Py_ssize_t, 5)
+
+
+def sums(facts: Any) -> array[int]:
+    """The checksums of each host, _SUM_WORDS words a host."""
     rows: cython.ulonglong[::1]
     row: cython.Py_ssize_t
     at: cython.Py_ssize_t
@@ -689,117 +693,68 @@ def wrong_sums(facts: Any) -> array[int]:
         for row in range(len(block) // WIDTH):
             at = row * _WIDTH
             for side in range(2):
-                if rows[at + (_R_BAD if side else _O_BAD)]:
-                    numbers.add(rows[at + (_R_HI if side else _O_HI)], rows[at + (_R_LO if side else _O_LO)], 0)
-    made = array("Q", bytes(8 * 4 * numbers.count))
+                numbers.add(rows[at + (_R_HI if side else _O_HI)], rows[at + (_R_LO if side else _O_LO)], 0)
+    made = array("Q", bytes(8 * _SUM_WORDS * numbers.count))
     out: cython.ulonglong[::1] = made or array("Q", (0,))
     for number in range(numbers.count):
-        out[4 * number] = numbers._keys[3 * number]
-        out[4 * number + 1] = numbers._keys[3 * number + 1]
-    for block in _blocks(facts, _OF_CHECKSUMS) if numbers.count else ():
-        rows = block
-        for row in range(len(block) // WIDTH):
-            at = row * _WIDTH
-            for side in range(2):
-                bad = rows[at + (_R_BAD if side else _O_BAD)]
-                if bad:
-                    number = numbers.find(
-                        rows[at + (_R_HI if side else _O_HI)], rows[at + (_R_LO if side else _O_LO)], 0
-                    )
-                    out[4 * number + 2] += bad
-                    if rows[at + (_R_REPEATS if side else _O_REPEATS)] >= bad:
-                        out[4 * number + 3] += bad
-    return made
-
-
-def together(parts: Sequence[array[int]]) -> array[int]:
-    """What `wrong_sums` gives of all flows, where `parts` are what it gives of some."""
-    numbers: _Numbers = _Numbers()
-    part: cython.ulonglong[::1]
-    host: cython.Py_ssize_t
-    number: cython.Py_ssize_t
-    hosts: cython.Py_ssize_t
-    made = array("Q", bytes(sum([8 * len(each) for each in parts])))  # room for all, should none come twice
-    out: cython.ulonglong[::1] = made or array("Q", (0,))
-    for each in parts:
-        hosts = len(each) // 4
-        part = each or array("Q", (0,))
-        for host in range(hosts):
-            number = numbers.add(part[4 * host], part[4 * host + 1], 0)
-            out[4 * number] = part[4 * host]
-            out[4 * number + 1] = part[4 * host + 1]
-            out[4 * number + 2] += part[4 * host + 2]
-            out[4 * number + 3] += part[4 * host + 3]
-    return made[: 4 * numbers.count]
-
-
-class Sent(NamedTuple):
-    """How many segments hosts sent: places in a list of hosts, of those that sent any, and how many each."""
-
-    places: array[int]
-    counts: array[int]
-
-
-def sent_by(facts: Any, hosts: array[int]) -> Sent:
-    """How many segments those hosts sent; `hosts`: four words each, of which the first two are the address."""
-    rows: cython.ulonglong[::1]
-    row: cython.Py_ssize_t
-    at: cython.Py_ssize_t
-    side: cython.Py_ssize_t
-    number: cython.Py_ssize_t
-    numbers: _Numbers = _Numbers()
-    words: cython.ulonglong[::1] = hosts or array("Q", (0,))
-    count: cython.Py_ssize_t = len(hosts) // 4
-    for number in range(count):
-        numbers.add(words[4 * number], words[4 * number + 1], 0)
-    totals = array("Q", bytes(8 * count))
-    sent: cython.ulonglong[::1] = totals or array("Q", (0,))
+        out[_SUM_WORDS * number] = numbers._keys[3 * number]
+        out[_SUM_WORDS * number + 1] = numbers._keys[3 * number + 1]
     for block in _blocks(facts, _OF_CHECKSUMS):
         rows = block
         for row in range(len(block) // WIDTH):
             at = row * _WIDTH
             for side in range(2):
                 number = numbers.find(rows[at + (_R_HI if side else _O_HI)], rows[at + (_R_LO if side else _O_LO)], 0)
-                if number >= 0:
-                    sent[number] += rows[at + (_R_PACKETS if side else _O_PACKETS)]
-    places = array("I", [place for place in range(count) if sent[place]])
-    return Sent(places, array("Q", [totals[place] for place in places]))
-
-
-def sent_in_all(parts: Sequence[Sent], hosts: cython.Py_ssize_t) -> array[int]:
-    """How many segments each of so many hosts sent in all, where `parts` are what `sent_by` gives of some flows."""
-    made = array("Q", bytes(8 * hosts))
-    total: cython.ulonglong[::1] = made or array("Q", (0,))
-    where: cython.uint[::1]
-    sent: cython.ulonglong[::1]
-    at: cython.Py_ssize_t
-    for places, counts in parts:
-        where = places or array("I", (0,))
-        sent = counts or array("Q", (0,))
-        for at in range(len(counts)):
-            total[where[at]] += sent[at]
+                bad = rows[at + (_R_BAD if side else _O_BAD)]
+                out[_SUM_WORDS * number + 2] += bad
+                if bad and rows[at + (_R_REPEATS if side else _O_REPEATS)] >= bad:
+                    out[_SUM_WORDS * number + 3] += bad
+                out[_SUM_WORDS * number + 4] += rows[at + (_R_PACKETS if side else _O_PACKETS)]
     return made
 
 
-def checksums(wrong_of: array[int], sent_of: array[int], share: float, named: int) -> Checksums:
-    """Tell hosts with wrong checksums apart, by what `wrong_sums` and `sent_by` say of all flows.
+def sums_together(parts: Sequence[array[int]]) -> array[int]:
+    """What `sums` gives of all flows, where `parts` are what it gives of some."""
+    numbers: _Numbers = _Numbers()
+    part: cython.ulonglong[::1]
+    host: cython.Py_ssize_t
+    number: cython.Py_ssize_t
+    word: cython.Py_ssize_t
+    made = array("Q", bytes(sum([8 * len(each) for each in parts])))  # room for all, should none come twice
+    out: cython.ulonglong[::1] = made or array("Q", (0,))
+    for each in parts:
+        part = each or array("Q", (0,))
+        for host in range(len(each) // _SUM_WORDS):
+            number = _SUM_WORDS * numbers.add(part[_SUM_WORDS * host], part[_SUM_WORDS * host + 1], 0)
+            for word in range(2):
+                out[number + word] = part[_SUM_WORDS * host + word]
+            for word in range(2, _SUM_WORDS):
+                out[number + word] += part[_SUM_WORDS * host + word]
+    return made[: _SUM_WORDS * numbers.count]
+
+
+def checksums(sums_of: array[int], share: float, named: int) -> Checksums:
+    """Tell hosts with wrong checksums apart, by what `sums` gives of all flows.
 
     `share`: of its segments, from which on a host offloads; `named`: how many are the first few.
     """
     offloading: _Lowest = _Lowest(named)
     taken: _Lowest = _Lowest(named)
     damaged = {}
-    number: cython.Py_ssize_t
+    at: cython.Py_ssize_t
+    host: cython.Py_ssize_t
     most: cython.double = share
-    wrong: cython.ulonglong[::1] = wrong_of or array("Q", (0,))
-    sent: cython.ulonglong[::1] = sent_of or array("Q", (0,))
-    for number in range(len(sent_of)):
-        if wrong[4 * number + 2] >= most * sent[number]:
-            offloading.add(wrong[4 * number], wrong[4 * number + 1])
-        elif wrong[4 * number + 3]:
-            damaged[_key(wrong[4 * number], wrong[4 * number + 1])] = (wrong[4 * number + 3], sent[number])
+    words: cython.ulonglong[::1] = sums_of or array("Q", (0,))
+    for host in range(len(sums_of) // _SUM_WORDS):
+        at = _SUM_WORDS * host
+        if not words[at + 2]:
+            continue
+        if words[at + 2] >= most * words[at + 4]:
+            offloading.add(words[at], words[at + 1])
+        elif words[at + 3]:
+            damaged[_key(words[at], words[at + 1])] = (words[at + 3], words[at + 4])
         else:
-            taken.add(wrong[4 * number], wrong[4 * number + 1])
+            taken.add(words[at], words[at + 1])
     return Checksums(offloading.hosts(), dict(sorted(damaged.items())), taken.hosts())
 
 

@@ -41,10 +41,14 @@ class Evidence:
         self.answers = answers or {}
 
     def add(self, others: Iterable[Evidence]) -> None:
-        """Add what listeners have shown to others."""
+        """Add what listeners have shown to others, and all their answers."""
         for other in others:
             for listener, shown in other.listeners.items():
                 self.with_this(listener, shown)
+            for listener, times in other.answers.items():
+                self.answers.setdefault(listener, []).extend(times)
+        for times in self.answers.values():
+            times.sort()
 
     def with_this(self, listener: Listener, shown: Shown) -> None:
         """Add what a listener has shown, too."""

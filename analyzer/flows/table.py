@@ -229,26 +229,27 @@ class FlowTable:
             }
         return self._ignoring
 
+    def shown(self) -> Evidence:
+        """What these flows, and those known of before, have shown of their listeners, but for answers to SYNs."""
+        found = Evidence(dict(self.known.listeners), holes=self._has_holes())
+        cookies, keepers = self.cookie_listeners(), self._keepers()
+        deferrers, ignorers = self._deferrers(), self._ignorers()
+        for key in dict.fromkeys((*cookies, *keepers, *deferrers, *ignorers)):
+            found.with_this(key, Shown(cookies.get(key), key in keepers, key in deferrers, key in ignorers))
+        return found
+
     def evidence(self) -> Evidence:
         """What these flows, and those known of before, have shown: for a table of later flows."""
-        found = Evidence(dict(self.known.listeners), holes=self._has_holes())
-        cookies, keepers, deferrers, ignorers = (
-            self.cookie_listeners(),
-            self._keepers(),
-            self._deferrers(),
-            self._ignorers(),
-        )
-        of_listeners = kinds(
-            self.flat, WIDTH, self.order, [INDEX[name] for name in ("r_hi", "r_lo", "r_port", "scope")]
-        )
+        found = self.shown()
+        listener = [INDEX[name] for name in ("r_hi", "r_lo", "r_port", "scope")]
+        of_listeners = kinds(self.flat, WIDTH, self.order, listener)
         answers = [0] * len(of_listeners.first)
         for kind, answer in zip(of_listeners.kind_of, self.raw("first_synack_ns"), strict=True):
             if answer > answers[kind]:
                 answers[kind] = answer
-        latest = {self.listener(row): answer for row, answer in zip(of_listeners.first, answers, strict=True) if answer}
-        for key in dict.fromkeys((*latest, *cookies, *keepers, *deferrers, *ignorers)):
-            shown = Shown(cookies.get(key), key in keepers, key in deferrers, key in ignorers, latest.get(key))
-            found.with_this(key, shown)
+        for row, answer in zip(of_listeners.first, answers, strict=True):
+            if answer:
+                found.with_this(self.listener(row), Shown(answered_ns=answer))
         return found
 
     def settle(self, row: int, state: int, basis: int, doubt: Doubt, at_ns: int) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from analyzer.findings import wording
-from analyzer.findings.counting import Hosts, Sent, checksums, sent_by, sent_in_all, together, wrong_sums
+from analyzer.findings.counting import Hosts, checksums, sums, sums_together
 from analyzer.findings.finding import Cause, Finding
 from analyzer.findings.index import Index
 from analyzer.findings.kernel import advise
@@ -29,9 +29,7 @@ def look(index: Index) -> Iterator[Finding]:
     capture = index.capture
     offloading = taken = Hosts(0, [])
     if _unexplained(capture):
-        wrong = index.ask(WrongSums())
-        sent = index.ask(SentBy(wrong))
-        offloading, index.damaged, taken = checksums(wrong, sent, MIN_SHARE, wording.MAX_NAMED)
+        offloading, index.damaged, taken = checksums(index.ask(Sums()), MIN_SHARE, wording.MAX_NAMED)
     bad = capture.bad_checksums - sum(lost for lost, _ in index.damaged.values())
     if not bad:
         return
@@ -72,26 +70,14 @@ def _unexplained(capture: CaptureView) -> bool:
     return capture.bad_checksums > capture.partial_checksums
 
 
-class WrongSums(NamedTuple):
-    """Hosts with wrong checksums, as `counting.wrong_sums` gives them."""
+class Sums(NamedTuple):
+    """The checksums of each host, as `counting.sums` gives them."""
 
     def of(self, table: FlowTable) -> array[int]:
-        return wrong_sums(table.flat)
+        return sums(table.flat)
 
     def joined(self, answers: Sequence[array[int]]) -> array[int]:
-        return answers[0] if len(answers) == 1 else together(answers)
-
-
-class SentBy(NamedTuple):
-    """How many segments those hosts sent."""
-
-    hosts: array[int]
-
-    def of(self, table: FlowTable) -> Sent:
-        return sent_by(table.flat, self.hosts)
-
-    def joined(self, answers: Sequence[Sent]) -> array[int]:
-        return sent_in_all(answers, len(self.hosts) // 4)
+        return answers[0] if len(answers) == 1 else sums_together(answers)
 
 
 CAUSE = Cause(
@@ -100,5 +86,5 @@ CAUSE = Cause(
     threshold=f"one that holds the pseudo-header's sum; any wrong sum in {MIN_SHARE:.0%} of a host's segments",
     weakened_by=(),
     look=look,
-    asks=lambda capture, end_ns, timers: (WrongSums(),) if _unexplained(capture) else (),
+    asks=lambda capture, end_ns, timers: (Sums(),) if _unexplained(capture) else (),
 )
