@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from analyzer.findings.counting import repeated
 from analyzer.flows import facts as f
 from analyzer.flows.columns import address_text
 from analyzer.flows.table import FlowTable
@@ -217,7 +218,8 @@ def _stays(
     """(host, state, first, last instant) of every socket; listeners are noted in `listening`."""
     selected = None if rows is None or len(rows) == len(table) else set(rows)
     texts: dict[tuple[bytes, int], str] = {}  # by bytes: whoever sends chooses numbers
-    several = _several(table)
+    # Where a 4-tuple has more than one flow, the newest socket hides the older ones.
+    several = {place for places in repeated(table.flat) for place in places}
     held: dict[tuple[object, ...], tuple[str, list[tuple[Run, bool]]]] = {}
     fact = table.fact
     for row in range(len(table)):
@@ -244,8 +246,8 @@ def _stays(
             if host is not None and host != where:
                 continue
             runs = list(_runs(table, row, side, timeline.course(entries, side), instants))
-            key = _end_key(table, row, side)
-            if key in several:
+            if table.order[row] in several:
+                key = _end_key(table, row, side)
                 kept = held.setdefault(key, (where, []))[1]
                 held[key] = (where, [*_without(kept, runs), *((run, wanted) for run in runs)])
             elif wanted:
@@ -268,16 +270,6 @@ def _end_key(table: FlowTable, row: int, side: int) -> EndKey:
     )
 
 
-def _several(table: FlowTable) -> set[EndKey]:
-    """The ends whose 4-tuple has more than one flow: there the newest socket hides the older ones."""
-    met: set[EndKey] = set()
-    again: set[EndKey] = set()
-    for row in range(len(table)):
-        ends = _end_key(table, row, timeline.ORIGINATOR), _end_key(table, row, timeline.RESPONDER)
-        (again if met.intersection(ends) else met).update(ends)
-    return again
-
-
 def _runs(
     table: FlowTable, row: int, side: int, course: Sequence[timeline.Entry], instants: Sequence[int]
 ) -> Iterator[Run]:
@@ -291,6 +283,11 @@ def _runs(
         moment = state_at(table, row, side, course, instants[place])
         return states.CLOSED if moment is None else moment.state
 
+    if len(instants) == 1:
+        only = state(0)
+        if only not in _NO_SOCKET:
+            yield 0, 0, only
+        return
     for entry, after in pairwise((*course, None)):
         if entry is None:
             continue
