@@ -90,10 +90,8 @@ class Shards:
     def asked(self, question: Question[Any, Answer]) -> Callable[[], Answer]:
         """Begin to ask all flows; the value waits for what they say."""
         if hasattr(question, "parts"):
-            parts = [
-                _submit(self._client, done, parts_of, shard, self._shared((question, self.ways)))
-                for shard in self._judged
-            ]
+            asked = self._shared((question, self.ways))
+            parts = [_submit(self._client, done, parts_of, shard, asked) for shard in self._judged]
             futures = _across(self._client, met, parts, self.ways, self._shared((question,)))
         else:
             shared = self._shared((question,))

@@ -45,7 +45,10 @@ MAX_FLOWS = 1000
 
 
 class Question(Protocol[Part, Whole]):
-    """What a cause wants to know of all flows, plain ones included. It can be sent, and compared."""
+    """What a cause wants to know of all flows, plain ones included. It can be sent, and compared.
+
+    One about flows of which two may lie in different shards has `parts` and `met`, too: see `causes.seen_twice.Sights`.
+    """
 
     def of(self, table: FlowTable) -> Part:
         """What these flows say. Flows are spoken of by number."""
