@@ -230,6 +230,8 @@ class BlockFramer:
                     shift = next_shift
                     stamp = other
                     stepping = False
+            if wire > 0xFFFFFFFF - extra:  # no frame is as long, but a damaged block may say so
+                wire = 0xFFFFFFFF - extra
             _put32(out, o, 6)
             _put32(out, o + 4, padded + _EPB_AROUND)
             _put32(out, o + 8, 0)

@@ -57,6 +57,12 @@ def test_a_tag_that_the_kernel_stripped_is_put_back(blocks, status, tpid, expect
     assert frames(batch) == [(NS, tagged, len(tagged))]
 
 
+def test_a_length_that_leaves_no_room_for_the_tag_stays_in_its_bits(blocks):
+    frame = Frame(NS, SYN, wire=0xFFFFFFFF, status=VLAN_VALID, tci=1)
+    batch = blocks.BlockFramer(1, BLOCK).take(block(frame), 0)
+    assert [wire for _, _, wire in frames(batch)] == [0xFFFFFFFF]
+
+
 def test_cooked_packets_get_an_sll2_header(blocks):
     packet = SYN[14:]
     batch = blocks.BlockFramer(276, BLOCK, cooked=True).take(block(Frame(NS, packet, ifindex=0x01020304)), 0)
