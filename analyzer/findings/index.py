@@ -168,7 +168,7 @@ class Index:
     @cached_property
     def _numbers(self) -> array[int]:
         """The flow number of each row, which ascends."""
-        return self.facts(range(len(self.table)), "number")
+        return self.table.raw("number")
 
     def _row_of(self, number: int) -> int | None:
         """The row of a flow; None where it is not at hand."""

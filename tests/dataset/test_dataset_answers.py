@@ -14,7 +14,7 @@ from dataset.conftest import QUESTIONS
 from pcaps_cases import PCAPS
 
 from analyzer.cli import main
-from analyzer.dataset import tracking
+from analyzer.dataset import judging, tracking
 from analyzer.jobs import shared_out
 
 SHARED = PCAPS.parent.parent / "shared" / "captures"
@@ -61,6 +61,18 @@ def test_every_capture_gives_the_same_answers(folder: Path, tmp_path: Path, ask:
             assert there == ask(*question, dataset), (capture, question)
         compared += 1
     assert compared > len(captures) * 0.9
+
+
+def test_what_has_to_meet_is_brought_together_in_several_parts(
+    rotated: list[Path], taps: list[Path], ask: Ask, index: Index, no_cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numpy")
+    monkeypatch.setattr(judging, "FLOWS_A_WAY", 30)
+    nat = PCAPS / "nat_seen_twice" / "nat_seen_twice.pcap"
+    for captures, name in ((rotated, "rotated"), (taps, "taps"), ([nat], "nat")):
+        dataset = index(captures, name=name)
+        for question in APART:
+            assert ask(*question, dataset, "--scheduler", no_cluster) == ask(*question, dataset)
 
 
 def test_states_at_a_moment_hang_on_what_other_shards_were_answered_by_then(

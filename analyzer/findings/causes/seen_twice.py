@@ -131,8 +131,8 @@ class Sights(NamedTuple):
 
 
 def _rows(table: FlowTable, places: Sequence[int]) -> array[int]:
-    order = array("Q", range(table.facts.count))
-    return gathered(table.flat, WIDTH, order, places, [INDEX[name] for name in _NEEDED])
+    columns = [INDEX[name] for name in _NEEDED]
+    return gathered(table.flat, WIDTH, array("Q", places), range(len(places)), columns)
 
 
 def _same(one: Flow, other: Flow) -> bool:
