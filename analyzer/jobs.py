@@ -156,13 +156,14 @@ def _joined(parts: list[Part]) -> Result:
     first = parts[0].result
     return first._replace(
         facts=facts,
-        decoded=_sums([part.result.decoded for part in parts]),
-        tracker=_sums([part.result.tracker for part in parts]),
+        decoded=sums([part.result.decoded for part in parts]),
+        tracker=sums([part.result.tracker for part in parts]),
         end_ns=max(part.result.end_ns for part in parts),
     )
 
 
-def _sums(counts: list[dict[str, int]]) -> dict[str, int]:
+def sums(counts: list[dict[str, int]]) -> dict[str, int]:
+    """Counts of several parts, all with the same names, added."""
     return {name: sum(count[name] for count in counts) for name in counts[0]}
 
 

@@ -62,5 +62,5 @@ def found_apart(
     divided: Any = Divided(facts, end_ns, shards, selection)
     told = divided.each(reporting.tell)
     flows = reporting.Flows(divided, [one.kept for one in told])
-    found = reporting.found_by(told, flows, reporting.Elsewhere(divided, capture))
+    found = reporting.found_by(told, flows, capture, reporting.asked_first(divided, capture))
     return [Finding(*one) for one in found], len(flows.table)

@@ -77,16 +77,15 @@ def run(root: str, options: Options, scheduler: str, progress: Progress | None =
     plan = make_plan(root)
     scoped = check_scopes(plan, options)
     with connected(scheduler) as client:
-        # A task, not data sent once: what died with a worker is made again.
-        planned = client.submit(make_plan, root, pure=False)
-        futures = [
-            client.submit(track_shard, planned, options, scoped, shard, pure=False, retries=RETRIES)
-            for shard in range(plan.settings.shards)
-        ]
-        shards: dict[Any, Shard] = {}
-        for future, shard in finished(client, futures, progress):
-            shards[future] = shard
-    return merge(plan, [shards[future] for future in futures])
+        shards = gathered(client, tracked(client, root, plan, options, scoped), progress)
+    return merge(plan, shards)
+
+
+def tracked(client: Any, root: str, plan: Plan, options: Options, scoped: bool) -> list[Any]:
+    """A future of each `Shard`."""
+    # A task, not data sent once: what died with a worker is made again.
+    planned = submit(client, make_plan, root)
+    return [submit(client, track_shard, planned, options, scoped, shard) for shard in range(plan.settings.shards)]
 
 
 def track_shard(plan: Plan, options: Options, scoped: bool, shard: int) -> Shard:
@@ -113,15 +112,23 @@ def index(
     done = 0
     with connected(scheduler) as client:
         largest_first = sorted(captures, key=lambda capture: -(capture.size or 0))
-        futures = [
-            client.submit(indexing.index_one, store, settings, capture, pure=False, retries=RETRIES)
-            for capture in largest_first
-        ]
+        futures = [submit(client, indexing.index_one, store, settings, capture) for capture in largest_first]
         for _, one in finished(client, futures, None):
             done += one.wanted.size or 0
             if progress is not None:
                 progress(done, total)
             yield one
+
+
+def submit(client: Any, task: Any, *words: Any) -> Any:
+    """A future of what `task` gives, which other workers try again where one dies."""
+    return client.submit(task, *words, pure=False, retries=RETRIES)
+
+
+def gathered(client: Any, futures: list[Any], progress: Progress | None = None) -> list[Any]:
+    """What all futures give, in order. Raises ClusterError where one fails for good."""
+    found = dict(finished(client, futures, progress))
+    return [found[future] for future in futures]
 
 
 def finished(client: Any, futures: list[Any], progress: Progress | None) -> Iterator[tuple[Any, Any]]:

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 from analyzer import selection as choosing
 from analyzer.dataset import cluster, is_url
-from analyzer.dataset.cluster import RETRIES, Progress
-from analyzer.dataset.plan import Damaged, Plan, make_plan
-from analyzer.dataset.tracking import Shard, check_scopes, result
+from analyzer.dataset.cluster import Progress, gathered, submit
+from analyzer.dataset.plan import Damaged, make_plan
+from analyzer.dataset.tracking import Shard, check_scopes, put_together
 from analyzer.engine import Options, Result
 from analyzer.findings.index import Answer, Question
 from analyzer.flows.evidence import Evidence, Listener
@@ -83,7 +83,7 @@ class Shards:
         """Begin with that; the value waits for it."""
         shared = self._shared(rest)
         futures = [
-            _submit(self._client, told, task, *mine, shared) for mine in zip(self._judged, *of_shards, strict=True)
+            submit(self._client, told, task, *mine, shared) for mine in zip(self._judged, *of_shards, strict=True)
         ]
         return lambda: _opened(self._client, futures)
 
@@ -91,16 +91,16 @@ class Shards:
         """Begin to ask all flows; the value waits for what they say."""
         if hasattr(question, "parts"):
             asked = self._shared((question, self.ways))
-            parts = [_submit(self._client, done, parts_of, shard, asked) for shard in self._judged]
+            parts = [submit(self._client, done, parts_of, shard, asked) for shard in self._judged]
             futures = _across(self._client, met, parts, self.ways, self._shared((question,)))
         else:
             shared = self._shared((question,))
-            futures = [_submit(self._client, told, answer, shard, shared) for shard in self._judged]
+            futures = [submit(self._client, told, answer, shard, shared) for shard in self._judged]
         return lambda: question.joined(_opened(self._client, futures))
 
     def _shared(self, rest: tuple[Any, ...]) -> Any:
         """What all tasks need, sent once: a worker fetches it from where it is."""
-        return _submit(self._client, as_it_is, pickle.dumps(rest, 5))
+        return submit(self._client, as_it_is, pickle.dumps(rest, 5))
 
 
 @contextmanager
@@ -117,22 +117,17 @@ def judged(
     plan = make_plan(root)
     scoped = check_scopes(plan, options)
     with cluster.connected(scheduler) as client:
-        # A task, not data sent once: what died with a worker is made again.
-        planned = _submit(client, make_plan, root)
-        tracked = [
-            _submit(client, cluster.track_shard, planned, options, scoped, shard)
-            for shard in range(plan.settings.shards)
-        ]
-        summaries: list[Summary] = _gathered(client, [_submit(client, summary, shard) for shard in tracked], progress)
-        whole = _result(plan, summaries)
+        tracked = cluster.tracked(client, root, plan, options, scoped)
+        summaries: list[Summary] = gathered(client, [submit(client, summary, shard) for shard in tracked], progress)
+        whole = put_together(plan, FlowFacts(), summaries)
         flows = sum(one.flows for one in summaries)
         numbers = _numbers(client, tracked, _ways(flows), max(one.last_opened for one in summaries))
         view = View(whole.end_ns, timers, summaries[0].names, selection)
         known = Evidence(holes=any(one.holes for one in summaries))
         doubted = set().union(*(one.doubted for one in summaries))
-        known.add(_gathered(client, [_submit(client, shown_by, shard, view, known, doubted) for shard in tracked]))
-        shared = _submit(client, as_it_is, known)
-        shards = [_submit(client, judge, *mine, view, shared) for mine in zip(tracked, numbers, strict=True)]
+        known.add(gathered(client, [submit(client, shown_by, shard, view, known, doubted) for shard in tracked]))
+        shared = submit(client, as_it_is, known)
+        shards = [submit(client, judge, *mine, view, shared) for mine in zip(tracked, numbers, strict=True)]
         del tracked, numbers  # from here on held where `judge` needs them
         yield Shards(client, whole, view, known, shards, flows)
 
@@ -271,15 +266,6 @@ def _ways(flows: int) -> int:
     return 1 + flows // FLOWS_A_WAY
 
 
-def _submit(client: Any, task: Any, *words: Any) -> Any:
-    return client.submit(task, *words, pure=False, retries=RETRIES)
-
-
-def _gathered(client: Any, futures: list[Any], progress: Progress | None = None) -> list[Any]:
-    found = dict(cluster.finished(client, futures, progress))
-    return [found[future] for future in futures]
-
-
 def _opened(client: Any, futures: list[Any]) -> list[Any]:
     """What was sent as one piece each; one is opened while the others come."""
     found = {future: pickle.loads(sent) for future, sent in cluster.finished(client, futures, None)}
@@ -289,29 +275,20 @@ def _opened(client: Any, futures: list[Any]) -> list[Any]:
 def _numbers(client: Any, tracked: Sequence[Any], ways: int, last_opened: int) -> list[Any]:
     """A future a shard, of its flow numbers as `tcp.sharding.number_flows` gives them."""
     edges = [*(last_opened * way // ways for way in range(ways)), last_opened + 1]
-    parts = [_submit(client, opened, shard, edges) for shard in tracked]
+    parts = [submit(client, opened, shard, edges) for shard in tracked]
     ranges = _across(client, ranked, parts, ways)
-    events = _gathered(client, [_submit(client, events_of, one) for one in ranges])
+    events = gathered(client, [submit(client, events_of, one) for one in ranges])
     before = [0, *accumulate(events)][:-1]
     return [
-        _submit(client, numbered, shard, edges, before, [_submit(client, places_of, one, number) for one in ranges])
+        submit(client, numbered, shard, edges, before, [submit(client, places_of, one, number) for one in ranges])
         for number, shard in enumerate(tracked)
     ]
-
-
-def _result(plan: Plan, summaries: Sequence[Summary]) -> Result:
-    counts: dict[str, int] = {}
-    for one in summaries:
-        for name, count in one.counts.items():
-            counts[name] = counts.get(name, 0) + count
-    damaged = [each for one in summaries for each in one.damaged]
-    return result(plan, FlowFacts(), counts, max(one.last_ns for one in summaries), summaries[0].names, damaged)
 
 
 def _across(client: Any, task: Any, of_shards: Sequence[Any], ways: int, *rest: Any) -> list[Any]:
     """A future a way, of `task` with the parts that each shard has for it, as lists of one."""
     if ways == 1:
-        return [_submit(client, task, list(of_shards), *rest)]
+        return [submit(client, task, list(of_shards), *rest)]
     return [
-        _submit(client, task, [_submit(client, only, parts, way) for parts in of_shards], *rest) for way in range(ways)
+        submit(client, task, [submit(client, only, parts, way) for parts in of_shards], *rest) for way in range(ways)
     ]

@@ -7,7 +7,7 @@ are fetched.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from analyzer.dataset.cluster import packed
 from analyzer.dataset.judging import Judged, Shards
 from analyzer.engine import Options
 from analyzer.findings import CAUSES, CaptureView, find
-from analyzer.findings.census import NOTHING, Census, united
+from analyzer.findings.census import Census, united
 from analyzer.findings.index import AbsentError, Answer, Index, Question
 from analyzer.flows.facts import FlowFacts
 from analyzer.flows.table import FlowTable
@@ -42,13 +42,14 @@ class Gathered(NamedTuple):
 
 def report(shards: Shards, options: Options) -> Gathered:
     """The report of all shards. Raises ClusterError."""
+    capture = CaptureView.of(shards.whole)
     begun = shards.begun(tell)
-    elsewhere = Elsewhere(shards, CaptureView.of(shards.whole))
+    asked = asked_first(shards, capture)
     told: list[Told] = begun()
     flows = Flows(shards, [one.kept for one in told])
     return Gathered(
         options=options,
-        found=found_by(told, flows, elsewhere),
+        found=found_by(told, flows, capture, asked),
         table=flows.table,
         selected=sum(one.selected for one in told),
         lists=lists.united([flows.rows_of(one.lists) for one in told]),
@@ -149,16 +150,24 @@ class Flows:
         return [row for number, row in self._row_of.items() if number in self.selected]
 
 
-class Elsewhere:
-    """A `findings.index.Elsewhere`: asks all shards, each question once, and what causes ask in any case at once."""
+#: a question, and what waits for the answer
+Asked = tuple[Question[Any, Any], Callable[[], Any]]
 
-    def __init__(self, shards: Shards, capture: CaptureView) -> None:
-        self.census = NOTHING
-        self.capture = capture
+
+def asked_first(shards: Shards, capture: CaptureView) -> list[Asked]:
+    """What causes ask in any case, put to the shards now."""
+    view = shards.view
+    first = [question for cause in CAUSES for question in cause.asks(capture, view.end_ns, view.timers)]
+    return [(question, cache(shards.asked(question))) for question in first]
+
+
+class _Elsewhere:
+    """A `findings.index.Elsewhere`: asks all shards, each question once."""
+
+    def __init__(self, shards: Shards, census: Census, asked: list[Asked]) -> None:
+        self.census = census
         self._shards = shards
-        view = shards.view
-        first = [question for cause in CAUSES for question in cause.asks(capture, view.end_ns, view.timers)]
-        self._asked = [(question, cache(shards.asked(question))) for question in first]
+        self._asked = asked
 
     def ask(self, question: Question[Any, Answer]) -> Answer:
         for asked, said in self._asked:
@@ -169,14 +178,14 @@ class Elsewhere:
         return self.ask(question)
 
 
-def found_by(told: Sequence[Told], flows: Flows, elsewhere: Elsewhere) -> list[ShownFinding]:
+def found_by(told: Sequence[Told], flows: Flows, capture: CaptureView, asked: list[Asked]) -> list[ShownFinding]:
     """The findings about all flows; those that one names are fetched."""
-    elsewhere.census = united([one.census for one in told])
+    elsewhere = _Elsewhere(flows.shards, united([one.census for one in told]), asked)
     everything = all(one.everything for one in told)
     while True:
         selected = None if everything else flows.selected_rows
         try:
-            found = find(flows.table, elsewhere.capture, selected, elsewhere)
+            found = find(flows.table, capture, selected, elsewhere)
         except AbsentError as error:
             flows.fetch(error.numbers)
         else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from analyzer.capture.health import CaptureHealth, FileHealth
 from analyzer.dataset import form, is_url
@@ -17,7 +17,7 @@ from analyzer.dataset.reading import Reader
 from analyzer.engine import AUTOMATIC, Options, Result, decoded_by, tracked_by
 from analyzer.errors import UsageError
 from analyzer.flows.facts import FlowFacts
-from analyzer.jobs import MAX_AUTOMATIC, room, shared_out
+from analyzer.jobs import MAX_AUTOMATIC, room, shared_out, sums
 from analyzer.processes import processors
 from analyzer.segments import SegmentBatch
 from analyzer.tcp.sharding import number_flows
@@ -86,13 +86,29 @@ def merge(plan: Plan, shards: Sequence[Shard]) -> Result:
     """The shards as one result."""
     facts = FlowFacts()
     streams = array("Q")
-    counts: dict[str, int] = {}
     for shard in shards:
         facts.extend(shard.facts)
         streams.frombytes(shard.streams)
-        for name, count in shard.counts.items():
-            counts[name] = counts.get(name, 0) + count
     number_flows(facts, streams)
+    return put_together(plan, facts, shards)
+
+
+class Counted(Protocol):
+    """What is known of a shard besides its flows."""
+
+    @property
+    def counts(self) -> dict[str, int]: ...
+    @property
+    def last_ns(self) -> int: ...
+    @property
+    def names(self) -> list[str]: ...
+    @property
+    def damaged(self) -> list[Damaged]: ...
+
+
+def put_together(plan: Plan, facts: FlowFacts, shards: Sequence[Counted]) -> Result:
+    """The result of all shards, with these facts."""
+    counts = sums([shard.counts for shard in shards])
     damaged = [each for shard in shards for each in shard.damaged]
     last_ns = max(shard.last_ns for shard in shards)
     return result(plan, facts, counts, last_ns, shards[0].names, damaged)

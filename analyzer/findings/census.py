@@ -23,10 +23,6 @@ class Census(NamedTuple):
     lists: dict[str, array[int]]
 
 
-#: of no flow
-NOTHING = Census(0, [], array("Q"), 0, 0, 0, True, {})
-
-
 def united(parts: Sequence[Census]) -> Census:
     """What was counted of the flows of all parts; the same listener or source may come more than once."""
     sources = array("Q")
