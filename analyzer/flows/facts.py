@@ -188,6 +188,14 @@ class FlowFacts:
         value: int = self.rows[row * WIDTH + INDEX[name]]
         return value
 
+    def host(self, row: int, end: str) -> bytes:
+        """The `o_` or `r_` end of one flow, as `host_key` makes it."""
+        return host_key(self.value(row, end + "hi"), self.value(row, end + "lo"))
+
+    def listener(self, row: int) -> tuple[bytes, int, int]:
+        """The responder's address, port and scope of one flow: the key of a listener."""
+        return self.host(row, "r_"), self.value(row, "r_port"), self.value(row, "scope")
+
     def column(self, name: str) -> array[int]:
         """One fact of all flows, in row order (a copy)."""
         column: array[int] = self.rows[INDEX[name] :: WIDTH]

@@ -101,8 +101,7 @@ class FlowTable:
 
     def listener(self, row: int) -> ListenerKey:
         """The responder's address, port and scope: the key of a listener."""
-        host = f.host_key(self.fact(row, "r_hi"), self.fact(row, "r_lo"))
-        return host, self.fact(row, "r_port"), self.fact(row, "scope")
+        return self.facts.listener(self.order[row])
 
     def cookie_listeners(self) -> dict[ListenerKey, int]:
         """Listeners that have answered with SYN cookies → when one first showed (its SYN+ACK was due again)."""

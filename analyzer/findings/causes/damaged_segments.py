@@ -15,7 +15,6 @@ from analyzer.findings.finding import Cause, Finding
 from analyzer.findings.index import Host, Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make
-from analyzer.flows.facts import host_key
 from analyzer.flows.table import FlowTable
 
 #: share of a host's segments; every path damages one in a million, a broken one many
@@ -59,12 +58,10 @@ class DamagedOf(NamedTuple):
     def of(self, table: FlowTable) -> list[int]:
         column = table.facts.column
         sums = zip(column("o_bad_checksums"), column("r_bad_checksums"), strict=True)
-        value = table.facts.value
         return sorted(
-            value(place, "number")
+            table.facts.value(place, "number")
             for place, (one, other) in enumerate(sums)
-            if (one or other)
-            and any(host_key(value(place, end + "hi"), value(place, end + "lo")) in self.hosts for end in ("o_", "r_"))
+            if (one or other) and any(table.facts.host(place, end) in self.hosts for end in ("o_", "r_"))
         )
 
     def joined(self, answers: Sequence[list[int]]) -> list[int]:

@@ -136,7 +136,7 @@ class NextOf(NamedTuple):
         found: dict[int, int] = {}
         hosts = {host for host, _ in self.wanted}
         for row, begins in enumerate(table.raw("first_ns")):
-            host = f.host_key(table.fact(row, "o_hi"), table.fact(row, "o_lo"))
+            host = table.facts.host(table.order[row], "o_")
             if host in hosts:
                 new = table.fact(row, "number")
                 for silent, since_ns in self.wanted.get((host, table.listener(row)), ()):

@@ -48,11 +48,9 @@ def look(index: Index) -> Iterator[Finding]:
 
 def _slow(table: FlowTable) -> Iterator[tuple[int, ListenerKey]]:
     """The places of slow flows in the facts, and their listeners."""
-    value = table.facts.value
     for place, total in enumerate(round_trips(table.flat)):
         if total >= SLOW_NS:
-            host = host_key(value(place, "r_hi"), value(place, "r_lo"))
-            yield place, (host, value(place, "r_port"), value(place, "scope"))
+            yield place, table.facts.listener(place)
 
 
 class SlowCounts(NamedTuple):

@@ -14,7 +14,6 @@ from analyzer.findings.finding import CUT, LOSS, ONE_WAY, Cause, Finding
 from analyzer.findings.index import SECOND_NS, Host, Index, ListenerKey
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make
-from analyzer.flows.facts import host_key
 from analyzer.flows.table import FlowTable
 
 #: SYNs with an older stamp, all dropped: by chance (as many older as newer are lost) one time in eight, and no newer is
@@ -77,9 +76,7 @@ class SynsOf(NamedTuple):
         value, names = table.facts.value, ("first_ns", "o_syn_retransmissions", "r_synacks")
         for place, stamp in enumerate(table.facts.column("o_syn_tsval")):
             if stamp:
-                source = host_key(value(place, "o_hi"), value(place, "o_lo"))
-                host = host_key(value(place, "r_hi"), value(place, "r_lo"))
-                syns = found.get((source, (host, value(place, "r_port"), value(place, "scope"))))
+                syns = found.get((table.facts.host(place, "o_"), table.facts.listener(place)))
                 if syns is not None:
                     syns.append(Syn(value(place, "number"), stamp, *(value(place, name) for name in names)))
         return found

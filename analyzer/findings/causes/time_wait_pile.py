@@ -16,7 +16,6 @@ from analyzer.findings.finding import Cause, Finding
 from analyzer.findings.index import Host, Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make
-from analyzer.flows.facts import host_key
 from analyzer.flows.table import FlowTable
 from analyzer.tcp.timers import Timers
 
@@ -87,12 +86,10 @@ def _since(end_ns: int, timers: Timers) -> int:
 
 def _waiting(table: FlowTable, since: int) -> Iterator[tuple[Holder, array[int]]]:
     """The places, in the facts, of flows of which one end is in TIME_WAIT since then or later, by who holds it."""
-    value = table.facts.value
     for of_server in (False, True):
         for places in in_time_wait(table.flat, of_server, since):
-            at = places[0]
-            client = None if of_server else host_key(value(at, "o_hi"), value(at, "o_lo"))
-            yield (client, host_key(value(at, "r_hi"), value(at, "r_lo")), value(at, "r_port")), places
+            client = None if of_server else table.facts.host(places[0], "o_")
+            yield (client, *table.facts.listener(places[0])[:2]), places
 
 
 class Waiting(NamedTuple):
