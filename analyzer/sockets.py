@@ -193,16 +193,14 @@ def steps(
 
 
 def counted(made: Steps, instants: Sequence[int]) -> Iterator[Counts]:
-    """The counts at each instant."""
-    changes = Steps({}, {})
-    changes.add(made)
+    """The counts at each instant; uses `made` up."""
     for (where, _), first_ns in made.listening.items():
         first = bisect_left(instants, first_ns)
         if first < len(instants):
-            changes.stay((where, "LISTEN"), first, len(instants) - 1)
+            made.stay((where, "LISTEN"), first, len(instants) - 1)
     standing: dict[tuple[str, str], int] = {}
     for place, when in enumerate(instants):
-        for key, step in changes.changes.get(place, {}).items():
+        for key, step in made.changes.get(place, {}).items():
             standing[key] = standing.get(key, 0) + step
         yield Counts(when, {key: count for key, count in standing.items() if count})
 

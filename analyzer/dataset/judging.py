@@ -21,6 +21,7 @@ from analyzer.dataset.plan import Damaged, make_plan
 from analyzer.dataset.tracking import Shard, check_scopes, put_together
 from analyzer.engine import Options, Result
 from analyzer.findings.index import Answer, Question
+from analyzer.flows import facts as f
 from analyzer.flows.evidence import Evidence, Listener
 from analyzer.flows.facts import INDEX, WIDTH, FlowFacts
 from analyzer.flows.table import FlowTable
@@ -146,7 +147,8 @@ def summary(shard: Shard) -> Summary:
     facts = shard.facts
     holes = any(any(facts.column(end + "missing")) for end in ("o_", "r_"))
     last_opened = max((*facts.column("opened_packet"), *array("Q", shard.streams)), default=0)
-    doubted = FlowTable(facts, shard.last_ns).doubted()
+    doubts = f.CAUSE_AFTER_ACK | f.CAUSE_DEFERRED | f.CAUSE_CONFLICTING
+    doubted = {facts.listener(place) for place, cause in enumerate(facts.column("synack_cause")) if cause & doubts}
     return Summary(facts.count, last_opened, shard.counts, shard.last_ns, shard.names, shard.damaged, holes, doubted)
 
 

@@ -201,11 +201,6 @@ class FlowTable:
                 found.setdefault(self.listener(row), []).append(first)
         return found
 
-    def doubted(self) -> set[ListenerKey]:
-        """The listeners of flows of which a state before the end may hang on what others were answered meanwhile."""
-        causes = f.CAUSE_AFTER_ACK | f.CAUSE_DEFERRED | f.CAUSE_CONFLICTING
-        return {self.listener(row) for row, cause in enumerate(self.raw("synack_cause")) if cause & causes}
-
     def defers(self, row: int) -> bool:
         """Whether the flow's listener has deferred an accept: a SYN+ACK of it came again late, once."""
         return self.listener(row) in self._deferrers()
