@@ -715,22 +715,37 @@ def sums(facts: Any) -> array[int]:
 
 def sums_together(parts: Sequence[array[int]]) -> array[int]:
     """What `sums` gives of all flows, where `parts` are what it gives of some."""
+    return _added(parts, 2, _SUM_WORDS)
+
+
+@cython.cfunc
+def _added(parts: Any, keys: cython.Py_ssize_t, wide: cython.Py_ssize_t) -> array:
+    """Rows of `wide` words of all parts, those together that are alike in their first `keys` (2 or 5): the rest summed.
+
+    Of five, the third is none above 32 bits.
+    """
+    some: _Numbers = _Numbers()
     numbers: _Numbers = _Numbers()
     part: cython.ulonglong[::1]
-    host: cython.Py_ssize_t
+    row: cython.Py_ssize_t
     number: cython.Py_ssize_t
     word: cython.Py_ssize_t
     made = array("Q", bytes(sum([8 * len(each) for each in parts])))  # room for all, should none come twice
     out: cython.ulonglong[::1] = made or array("Q", (0,))
     for each in parts:
         part = each or array("Q", (0,))
-        for host in range(len(each) // _SUM_WORDS):
-            number = _SUM_WORDS * numbers.add(part[_SUM_WORDS * host], part[_SUM_WORDS * host + 1], 0)
-            for word in range(2):
-                out[number + word] = part[_SUM_WORDS * host + word]
-            for word in range(2, _SUM_WORDS):
-                out[number + word] += part[_SUM_WORDS * host + word]
-    return made[: _SUM_WORDS * numbers.count]
+        for row in range(0, len(each), wide):
+            if keys == 2:
+                number = numbers.add(part[row], part[row + 1], 0)
+            else:
+                number = some.add(part[row], part[row + 1], part[row + 2])
+                number = numbers.add(part[row + 3], part[row + 4], number)
+            number *= wide
+            for word in range(keys):
+                out[number + word] = part[row + word]
+            for word in range(keys, wide):
+                out[number + word] += part[row + word]
+    return made[: wide * numbers.count]
 
 
 def checksums(sums_of: array[int], share: float, named: int) -> Checksums:
@@ -874,33 +889,89 @@ def most_within(times_ns: Any, span: cython.longlong) -> int:
     return most
 
 
-def in_time_wait(facts: Any, side: cython.Py_ssize_t, since: cython.ulonglong) -> list[array[int]]:
-    """The places of rows of which one side (0 originator, 1 responder) is in TIME_WAIT that began, or was refreshed, at
-    `since` ns or later; grouped by service, and originators by host, too."""
+#: what is told of who holds sockets in TIME_WAIT: the service's address (two words) and port, the client's address, and
+#: how many
+HELD_WORDS = 6
+_HELD_WORDS = cython.declare(cython.Py_ssize_t, HELD_WORDS)
+
+
+def held(facts: Any, side: cython.Py_ssize_t, since: cython.ulonglong) -> array[int]:
+    """How many sockets a side (0 originator, 1 responder) holds in TIME_WAIT, begun or refreshed at `since` ns or later.
+
+    HELD_WORDS words a service and client; a responder's for all clients together, under the client 0.
+    """
     rows: cython.ulonglong[::1]
     row: cython.Py_ssize_t
     at: cython.Py_ssize_t
-    place: cython.Py_ssize_t = -1
     number: cython.Py_ssize_t
-    state: cython.Py_ssize_t = _R_STATE if side else _O_STATE
-    refresh: cython.Py_ssize_t = _R_REFRESH if side else _O_REFRESH
     services: _Numbers = _Numbers()
     holders: _Numbers = _Numbers()
+    of_client: cython.ulonglong = 0 if side else _M64
+    counts = array("Q")
+    of_holder = array("Q")  # the keys of holders, and a place for the count
+    for block in _blocks(facts, _OF_TIME_WAIT):
+        rows = block
+        for row in range(len(block) // WIDTH):
+            at = row * _WIDTH
+            if not _is_held(rows, at, side, since):
+                continue
+            number = services.add(rows[at + _R_HI], rows[at + _R_LO], rows[at + _R_PORT])
+            number = holders.add(rows[at + _O_HI] & of_client, rows[at + _O_LO] & of_client, number)
+            if number == len(counts):
+                counts.append(0)
+                of_holder.extend((rows[at + _R_HI], rows[at + _R_LO], rows[at + _R_PORT]))
+                of_holder.extend((rows[at + _O_HI] & of_client, rows[at + _O_LO] & of_client, 0))
+            counts[number] += 1
+    of_holder[HELD_WORDS - 1 :: HELD_WORDS] = counts
+    return of_holder
+
+
+def held_together(parts: Sequence[array[int]]) -> array[int]:
+    """What `held` gives of all flows, where `parts` are what it gives of some."""
+    return _added(parts, _HELD_WORDS - 1, _HELD_WORDS)
+
+
+def held_by(facts: Any, side: cython.Py_ssize_t, since: cython.ulonglong, holders: array[int]) -> list[array[int]]:
+    """The places of the rows that `held` counts, of each of these holders (rows as it gives them)."""
+    rows: cython.ulonglong[::1]
+    row: cython.Py_ssize_t
+    at: cython.Py_ssize_t
+    number: cython.Py_ssize_t
+    place: cython.Py_ssize_t = -1
+    services: _Numbers = _Numbers()
+    wanted: _Numbers = _Numbers()
+    of_client: cython.ulonglong = 0 if side else _M64
+    words: cython.ulonglong[::1] = holders or array("Q", (0,))
     groups: list = []
+    for at in range(0, len(holders), _HELD_WORDS):
+        number = services.add(words[at], words[at + 1], words[at + 2])
+        wanted.add(words[at + 3], words[at + 4], number)
+        groups.append(array("I"))
     for block in _blocks(facts, _OF_TIME_WAIT):
         rows = block
         for row in range(len(block) // WIDTH):
             place += 1
             at = row * _WIDTH
-            if rows[at + state] != _TIME_WAIT or rows[at + refresh] < since:
+            if not _is_held(rows, at, side, since):
                 continue
-            number = services.add(rows[at + _R_HI], rows[at + _R_LO], rows[at + _R_PORT])
-            if not side:
-                number = holders.add(rows[at + _O_HI], rows[at + _O_LO], number)
-            if number == len(groups):
-                groups.append(array("I"))
-            groups[number].append(place)
+            number = services.find(rows[at + _R_HI], rows[at + _R_LO], rows[at + _R_PORT])
+            if number >= 0:
+                number = wanted.find(rows[at + _O_HI] & of_client, rows[at + _O_LO] & of_client, number)
+            if number >= 0:
+                groups[number].append(place)
     return groups
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _is_held(
+    rows: cython.ulonglong[::1], at: cython.Py_ssize_t, side: cython.Py_ssize_t, since: cython.ulonglong
+) -> cython.bint:
+    """Whether that side of the row that begins there is in TIME_WAIT since then or later."""
+    return rows[at + (_R_STATE if side else _O_STATE)] == _TIME_WAIT and (
+        rows[at + (_R_REFRESH if side else _O_REFRESH)] >= since
+    )
 
 
 def repeated(facts: Any) -> list[list[int]]:

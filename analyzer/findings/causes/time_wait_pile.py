@@ -10,12 +10,12 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from analyzer.findings import wording
-from analyzer.findings.counting import in_time_wait
+from analyzer.findings import counting, wording
 from analyzer.findings.finding import Cause, Finding
 from analyzer.findings.index import Host, Index
 from analyzer.findings.kernel import advise
 from analyzer.findings.making import make
+from analyzer.flows.facts import host_halves, host_key
 from analyzer.flows.table import FlowTable
 from analyzer.tcp.timers import Timers
 
@@ -26,6 +26,8 @@ EPHEMERAL_PORTS = 28_232
 #: from half of it on, picking a free port takes long and its end is near
 MIN_PORT_SHARE = 0.5
 
+_SIDES = (0, 1)  # originator, responder
+
 
 #: who holds the sockets (the client, or None for the server) and the service that they belong to
 Holder = tuple[Host | None, Host, int]
@@ -34,10 +36,10 @@ Holder = tuple[Host | None, Host, int]
 def look(index: Index) -> Iterator[Finding]:
     """One finding a side and service."""
     since = _since(index.end_ns, index.table.timers)
-    piles = {holder: count for holder, count in index.ask(Waiting(since)).items() if count >= MIN_PILE}
+    piles = index.ask(Waiting(since))
     largest = sorted(piles, key=lambda holder: (-piles[holder], holder[0] is None, holder[0] or b"", *holder[1:]))
     chosen = largest[: wording.MAX_PLACES]
-    found = index.ask(WaitingAt(since, frozenset(chosen))) if chosen else {}
+    found = index.ask(WaitingAt(since, tuple(chosen))) if chosen else {}
     for client, server, port in chosen:
         flows, ports = found[client, server, port]
         used = len(ports)
@@ -84,27 +86,24 @@ def _since(end_ns: int, timers: Timers) -> int:
     return max(end_ns - timers.time_wait_ns, 0)
 
 
-def _waiting(table: FlowTable, since: int) -> Iterator[tuple[Holder, array[int]]]:
-    """The places, in the facts, of flows of which one end is in TIME_WAIT since then or later, by who holds it."""
-    for of_server in (False, True):
-        for places in in_time_wait(table.flat, of_server, since):
-            client = None if of_server else table.facts.host(places[0], "o_")
-            yield (client, *table.facts.listener(places[0])[:2]), places
-
-
 class Waiting(NamedTuple):
-    """How many sockets each holds for a service."""
+    """Who holds many sockets for a service, and how many."""
 
     since: int
 
-    def of(self, table: FlowTable) -> dict[Holder, int]:
-        return {holder: len(places) for holder, places in _waiting(table, self.since)}
+    def of(self, table: FlowTable) -> list[array[int]]:
+        return [counting.held(table.flat, side, self.since) for side in _SIDES]
 
-    def joined(self, answers: Sequence[dict[Holder, int]]) -> dict[Holder, int]:
+    def joined(self, answers: Sequence[list[array[int]]]) -> dict[Holder, int]:
         found: dict[Holder, int] = {}
-        for answer in answers:
-            for holder, count in answer.items():
-                found[holder] = found.get(holder, 0) + count
+        for side in _SIDES:
+            parts = [answer[side] for answer in answers]
+            holders = parts[0] if len(parts) == 1 else counting.held_together(parts)
+            counts = holders[counting.HELD_WORDS - 1 :: counting.HELD_WORDS]
+            for number, count in enumerate(counts):
+                if count >= MIN_PILE:
+                    r_hi, r_lo, port, o_hi, o_lo, _ = holders[number * counting.HELD_WORDS :][: counting.HELD_WORDS]
+                    found[None if side else host_key(o_hi, o_lo), host_key(r_hi, r_lo), port] = count
         return found
 
 
@@ -112,15 +111,22 @@ class WaitingAt(NamedTuple):
     """Of those holders: the flows, in order, and the ports that their clients use."""
 
     since: int
-    holders: frozenset[Holder]
+    holders: tuple[Holder, ...]
 
     def of(self, table: FlowTable) -> dict[Holder, tuple[list[int], set[int]]]:
         value = table.facts.value
-        return {
-            holder: (sorted(value(at, "number") for at in places), {value(at, "o_port") for at in places})
-            for holder, places in _waiting(table, self.since)
-            if holder in self.holders
-        }
+        told = {}
+        for side in _SIDES:
+            holders = [holder for holder in self.holders if (holder[0] is None) == bool(side)]
+            words = array("Q")
+            for client, server, port in holders:
+                words.extend((*host_halves(server), port, *((0, 0) if client is None else host_halves(client)), 0))
+            for holder, places in zip(holders, counting.held_by(table.flat, side, self.since, words), strict=True):
+                told[holder] = (
+                    sorted(value(at, "number") for at in places),
+                    {value(at, "o_port") for at in places},
+                )
+        return told
 
     def joined(
         self, answers: Sequence[dict[Holder, tuple[list[int], set[int]]]]
