@@ -6,7 +6,6 @@ run through `run`.
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from analyzer.capture import open_capture
 from analyzer.dataset import location
 from analyzer.flows.facts import FlowFacts
+from analyzer.garbage import uncollected
 from analyzer.segments import SegmentBatch
 from analyzer.tcp.tracker import Tracker
 from analyzer.wire.decode import Decoder
@@ -57,17 +57,18 @@ def run(
     options: Options | None = None,
     *,
     progress: Callable[[int, int | None], None] | None = None,
+    meanwhile: Callable[[], object] | None = None,
 ) -> Result:
     """Read, decode and track captures, or one data set. Raises CaptureError where nothing can be read.
 
-    Damage on the way is in the health.
+    Damage on the way is in the health. `meanwhile` is called where this process would wait for others, if it does.
     """
     options = options or Options()
     data_set = location(sources)
     if data_set is not None:
         from analyzer.dataset.tracking import run as run_data_set
 
-        return run_data_set(data_set, options, progress)
+        return run_data_set(data_set, options, progress, meanwhile)
     apart = False
     if options.jobs != 1:
         from analyzer.jobs import together, useful
@@ -75,7 +76,7 @@ def run(
 
         apart = options.jobs == AUTOMATIC and CAN_FORK and processors() > 1
         jobs = useful(sources) if options.jobs == AUTOMATIC else options.jobs
-        found = together(sources, options, jobs, progress)
+        found = together(sources, options, jobs, progress, meanwhile)
         if found is not None:
             return found
     return run_part(sources, options, progress=progress, apart=apart)[0]
@@ -100,9 +101,7 @@ def run_part(
     tracker = Tracker(keep_transitions=options.keep_transitions, pack=True, **bounds)
     batch = SegmentBatch(BATCH_SEGMENTS)
     # Tracking makes no garbage cycles that matter, and the collector costs 30 to 50 ns a packet while flows pile up.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
+    with uncollected():
         with open_capture(sources, progress=progress, apart=apart) as capture:
             for frames in capture:
                 done = 0
@@ -116,9 +115,6 @@ def run_part(
                     batch.clear()
             tracker.feed(batch)
         facts = tracker.finish(decoder.left_out_ns)
-    finally:
-        if collecting:
-            gc.enable()
     result = Result(
         facts=facts,
         capture=capture.health,

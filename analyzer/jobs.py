@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import gc
 import os
+from array import array
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
 from analyzer.errors import AnalyzerError
-from analyzer.flows.facts import FlowFacts
+from analyzer.flows.facts import joined
 from analyzer.processes import CAN_FORK, piped, processors, stop
 from analyzer.segments import SHARDS
 from analyzer.tcp.tracker import MAX_FLOWS
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from analyzer.engine import Options, Result, Source
 
 Progress = Callable[[int, int | None], None]
+#: what a process does that would wait
+Meanwhile = Callable[[], object]
 Found = TypeVar("Found")
 
 #: a shard is not divided
@@ -69,7 +72,13 @@ def useful(sources: Sequence[Source]) -> int:
     return most
 
 
-def together(sources: Sequence[Source], options: Options, jobs: int, progress: Progress | None = None) -> Result | None:
+def together(
+    sources: Sequence[Source],
+    options: Options,
+    jobs: int,
+    progress: Progress | None = None,
+    meanwhile: Meanwhile | None = None,
+) -> Result | None:
     """What `engine.run` gives, by `jobs` processes; None where one process must do it.
 
     Raises CaptureError as `engine.run` does, and AnalyzerError where a process ends without a result.
@@ -85,7 +94,7 @@ def together(sources: Sequence[Source], options: Options, jobs: int, progress: P
         tell = progress if part == 0 else None
         return Part(*run_part(sources, options, part=part, parts=jobs, progress=tell, watch=check))
 
-    parts = shared_out(work, jobs)
+    parts = shared_out(work, jobs, meanwhile)
     return None if parts is None else _joined(parts)
 
 
@@ -100,8 +109,8 @@ def room(options: Options, jobs: int) -> Callable[[int], None]:
     return check
 
 
-def shared_out(work: Callable[[int], Found], jobs: int) -> list[Found] | None:
-    """What `work` gives for each number below `jobs`, in as many processes, 0 in this one.
+def shared_out(work: Callable[[int], Found], jobs: int, meanwhile: Meanwhile | None = None) -> list[Found] | None:
+    """What `work` gives for each number below `jobs`, in as many processes, 0 in this one, which then does `meanwhile`.
 
     None where a process meets TooManyFlowsError, or where none can be forked. Raises what `work` raises of
     AnalyzerError, and AnalyzerError where a process ends without a result. What `work` gives must pickle.
@@ -122,6 +131,8 @@ def shared_out(work: Callable[[int], Found], jobs: int) -> list[Found] | None:
         if not parts:
             gc.collect()  # the flows held by then lie in rings, which nothing else takes apart
             return None
+        if meanwhile is not None:
+            meanwhile()
         for worker in started:
             found = worker.found()
             if found is None:
@@ -147,13 +158,9 @@ def _joined(parts: list[Part]) -> Result:
     """The result of all parts, as one process would have given it."""
     from analyzer.tcp.sharding import number_flows
 
-    facts = FlowFacts()
-    streams: list[int] = []
-    for part in parts:
-        facts.extend(part.result.facts)
-        streams.extend(part.streams)
-    number_flows(facts, streams)
     first = parts[0].result
+    facts = joined(part.result.facts for part in parts)
+    number_flows(facts, [packet for part in parts for packet in part.streams])
     return first._replace(
         facts=facts,
         decoded=sums([part.result.decoded for part in parts]),
@@ -184,12 +191,21 @@ class _Worker:
         import pickle
 
         try:
-            sent: Any = pickle.load(self._pipe)
+            head, sizes = pickle.load(self._pipe)
+            buffers = [self._read(size) for size in sizes]
+            sent: Any = pickle.loads(head, buffers=buffers)
         except (EOFError, pickle.UnpicklingError):
             raise AnalyzerError("one of the processes of --jobs ended early; try with fewer, or --jobs 1") from None
         if isinstance(sent, AnalyzerError):
             raise sent
         return sent
+
+    def _read(self, size: int) -> array[int]:
+        """So many bytes, a multiple of 8."""
+        found = array("Q", (0,)) * (size // 8)
+        if self._pipe.readinto(found) < size:  # type: ignore[attr-defined]
+            raise EOFError
+        return found
 
     def end(self) -> None:
         """Stop it where it is still at work, and wait for it."""
@@ -209,4 +225,9 @@ def _tell(work: Callable[[int], Any], part: int, writing: int) -> None:
             sent = None
         except AnalyzerError as error:
             sent = error
-        pickle.dump(sent, pipe, protocol=5)
+        # Facts by themselves: they are read to where they stay.
+        buffers: list[pickle.PickleBuffer] = []
+        head = pickle.dumps(sent, 5, buffer_callback=buffers.append)
+        pickle.dump((head, [buffer.raw().nbytes for buffer in buffers]), pipe)
+        for buffer in buffers:
+            pipe.write(buffer)

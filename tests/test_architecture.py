@@ -11,7 +11,7 @@ import pytest
 
 #: what a part of the package may import: its own row and the rows above
 ROWS = (
-    {"_shadow", "_version", "errors", "processes", "segments"},
+    {"_shadow", "_version", "errors", "garbage", "processes", "segments"},
     {"capture", "wire"},
     {"tcp", "flows"},  # one row: the facts are what they meet in
     {"against", "bulk", "dataframes", "expression", "findings", "listeners", "selection", "sockets"},

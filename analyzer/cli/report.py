@@ -59,7 +59,14 @@ def run(args: argparse.Namespace) -> int:
     _check(args.fail_on)
     if args.html is not None:
         return _page(args)
-    with reported(args) as analysis:
+    reporter = "analyzer.report.document" if args.json else "analyzer.report.text"
+
+    def load() -> None:
+        """What takes time, where that is at hand: at the latest it is imported where it is used."""
+        for name in ("analyzer.findings", "analyzer.listeners", "analyzer.report.display", reporter):
+            import_module(name)
+
+    with reported(args, meanwhile=load) as analysis:
         if not args.json:  # the document sees to it itself
             analysis.found  # noqa: B018  # made before anything is written
         with text_output(args.output, args.captures) as out:
@@ -68,8 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
                 explain.write(out, analysis, explained)
             else:
-                reporter = import_module(f"analyzer.report.{'document' if args.json else 'text'}")
-                reporter.write(out, analysis)
+                import_module(reporter).write(out, analysis)
     return _status(analysis, args)
 
 

@@ -33,13 +33,18 @@ def note(text: str) -> None:
 
 
 def analyze(
-    args: argparse.Namespace, *, keep_transitions: bool = False, say_damage: bool = True, again: Again | None = None
+    args: argparse.Namespace,
+    *,
+    keep_transitions: bool = False,
+    say_damage: bool = True,
+    again: Again | None = None,
+    meanwhile: Callable[[], object] | None = None,
 ) -> Analysis:
     """Read and track the captures of `args`, with a bar where someone watches.
 
     What would only fail in the end, a bad expression or place to write to, is found before. `say_damage`: tell on
     standard error what was not read or not kept, where the result itself has no place for it. `again`: the captures,
-    where the result needs their packets, too.
+    where the result needs their packets, too. `meanwhile`: see `engine.run`.
     """
     from analyzer.analysis import Analysis
     from analyzer.engine import run
@@ -49,7 +54,9 @@ def analyze(
     scheduler = getattr(args, "scheduler", None)
     with progress("reading") as tell:
         if scheduler is None:
-            result = run(args.captures if again is None else again.sources(), options, progress=tell)
+            result = run(
+                args.captures if again is None else again.sources(), options, progress=tell, meanwhile=meanwhile
+            )
         else:
             result = _on_cluster(args.captures, options, scheduler, tell)
     if say_damage:
@@ -59,10 +66,10 @@ def analyze(
 
 
 @contextmanager
-def reported(args: argparse.Namespace) -> Iterator[Reported]:
+def reported(args: argparse.Namespace, meanwhile: Callable[[], object] | None = None) -> Iterator[Reported]:
     """What a report is made of: `analyzed`, or what the workers of a cluster have told."""
     if args.scheduler is None or args.state is not None:
-        with analyzed(args, say_damage=False) as analysis:
+        with analyzed(args, say_damage=False, meanwhile=meanwhile) as analysis:
             yield analysis
         return
     from analyzer.dataset import reporting
@@ -89,12 +96,14 @@ def sharded(args: argparse.Namespace, *, keep_transitions: bool = False, say_dam
 
 
 @contextmanager
-def analyzed(args: argparse.Namespace, *, say_damage: bool = True) -> Iterator[Analysis]:
+def analyzed(
+    args: argparse.Namespace, *, say_damage: bool = True, meanwhile: Callable[[], object] | None = None
+) -> Iterator[Analysis]:
     """`analyze`, or with --continue this run of it: its state is replaced when the result has been written."""
     if args.state is None:
         if getattr(args, "ended", False):
             raise UsageError("--ended is for --continue STATE: without it all flows end with the capture")
-        yield analyze(args, say_damage=say_damage)
+        yield analyze(args, say_damage=say_damage, meanwhile=meanwhile)
         return
     from analyzer.analysis import Analysis
     from analyzer.continuing.run import continued

@@ -9,7 +9,6 @@ show of their listeners counts for later ones, and for those that are still held
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +25,7 @@ from analyzer.errors import NotACaptureError, StateError, UsageError
 from analyzer.flows.evidence import Evidence
 from analyzer.flows.facts import WIDTH, FlowFacts
 from analyzer.flows.table import FlowTable
+from analyzer.garbage import uncollected
 from analyzer.segments import SegmentBatch
 from analyzer.tcp import saved, states
 from analyzer.tcp.timers import Timers
@@ -144,27 +144,21 @@ def _feed(
     """Track captures whose first packet has number `packets` + 1; scopes are numbered as `scopes` has them."""
     batch = SegmentBatch(BATCH_SEGMENTS)
     numbers: list[int] = []
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        with Capture(sources, progress) as capture:
-            for frames in capture:
-                frames.first_packet += packets
-                done = 0
-                while done < frames.count:
-                    batch.clear()
-                    done = decoder.decode(frames, done, batch)
-                    if len(decoder.scopes) > 1:
-                        for name in decoder.scopes[len(numbers) :]:
-                            if name not in scopes:
-                                scopes.append(name)
-                            numbers.append(scopes.index(name))
-                        for row in range(batch.count):
-                            batch.scope[row] = numbers[batch.scope[row]]
-                    tracker.feed(batch)
-    finally:
-        if collecting:
-            gc.enable()
+    with uncollected(), Capture(sources, progress) as capture:
+        for frames in capture:
+            frames.first_packet += packets
+            done = 0
+            while done < frames.count:
+                batch.clear()
+                done = decoder.decode(frames, done, batch)
+                if len(decoder.scopes) > 1:
+                    for name in decoder.scopes[len(numbers) :]:
+                        if name not in scopes:
+                            scopes.append(name)
+                        numbers.append(scopes.index(name))
+                    for row in range(batch.count):
+                        batch.scope[row] = numbers[batch.scope[row]]
+                tracker.feed(batch)
     return capture.health
 
 

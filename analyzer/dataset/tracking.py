@@ -5,7 +5,6 @@ Owns the order of these steps on one machine; `cluster` has those on many.
 
 from __future__ import annotations
 
-import gc
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -16,8 +15,9 @@ from analyzer.dataset.plan import Damaged, Plan, make_plan
 from analyzer.dataset.reading import Reader
 from analyzer.engine import AUTOMATIC, Options, Result, decoded_by, tracked_by
 from analyzer.errors import UsageError
-from analyzer.flows.facts import FlowFacts
-from analyzer.jobs import MAX_AUTOMATIC, room, shared_out, sums
+from analyzer.flows.facts import FlowFacts, joined
+from analyzer.garbage import uncollected
+from analyzer.jobs import MAX_AUTOMATIC, Meanwhile, room, shared_out, sums
 from analyzer.processes import processors
 from analyzer.segments import SegmentBatch
 from analyzer.tcp.sharding import number_flows
@@ -49,11 +49,11 @@ class Shard(NamedTuple):
         return cls(facts, tracker.streams.tobytes(), counts, tracker.last_ns, reader.names, reader.damaged)
 
 
-def run(root: str, options: Options, progress: Progress | None = None) -> Result:
+def run(root: str, options: Options, progress: Progress | None = None, meanwhile: Meanwhile | None = None) -> Result:
     """What `engine.run` gives for the captures of the data set. Raises CaptureError, UsageError."""
     plan = make_plan(root)
     scoped = check_scopes(plan, options)
-    found = _together(plan, options, scoped, progress)
+    found = _together(plan, options, scoped, progress, meanwhile)
     if found is not None:
         return merge(plan, found)
     facts, tracker, reader = track(plan, options, scoped=scoped, progress=progress)
@@ -63,7 +63,9 @@ def run(root: str, options: Options, progress: Progress | None = None) -> Result
     return merge(plan, [Shard.of(facts, tracker, reader)])
 
 
-def _together(plan: Plan, options: Options, scoped: bool, progress: Progress | None) -> list[Shard] | None:
+def _together(
+    plan: Plan, options: Options, scoped: bool, progress: Progress | None, meanwhile: Meanwhile | None
+) -> list[Shard] | None:
     """Each process tracks shards of its own; None where one must do it. Object stores have threads, forks have none."""
     jobs = options.jobs
     if jobs == AUTOMATIC:
@@ -79,17 +81,13 @@ def _together(plan: Plan, options: Options, scoped: bool, progress: Progress | N
         tell = progress if part == 0 else None
         return Shard.of(*track(plan, options, scoped=scoped, shards=mine, progress=tell, watch=check))
 
-    return shared_out(work, jobs)
+    return shared_out(work, jobs, meanwhile)
 
 
 def merge(plan: Plan, shards: Sequence[Shard]) -> Result:
     """The shards as one result."""
-    facts = FlowFacts()
-    streams = array("Q")
-    for shard in shards:
-        facts.extend(shard.facts)
-        streams.frombytes(shard.streams)
-    number_flows(facts, streams)
+    facts = joined(shard.facts for shard in shards)
+    number_flows(facts, array("Q", b"".join(shard.streams for shard in shards)))
     return put_together(plan, facts, shards)
 
 
@@ -131,17 +129,12 @@ def track(
     bounds: dict[str, Any] = {} if options.max_flows is None else {"max_flows": options.max_flows}
     tracker = Tracker(keep_transitions=options.keep_transitions, pack=True, **bounds)
     reader = Reader(plan, shards, scopes=scoped, ordered=ordered)
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
+    with uncollected():
         for batch in reader.batches(progress):
             if watch is not None:
                 watch(tracker.live + batch.count)
             tracker.feed(batch)
         facts = tracker.finish(max((part.described.last_ns for part in plan.parts), default=0))
-    finally:
-        if collecting:
-            gc.enable()
     return facts, tracker, reader
 
 

@@ -5,7 +5,6 @@ Owns the way from a flow table to findings. Each cause is one file of `causes`; 
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 
 from analyzer.findings.causes import CAUSES
@@ -13,6 +12,7 @@ from analyzer.findings.finding import Cause, Finding, lowered, weight
 from analyzer.findings.index import Elsewhere, Index
 from analyzer.findings.view import CaptureView
 from analyzer.flows.table import FlowTable
+from analyzer.garbage import uncollected
 
 __all__ = ["CAUSES", "CaptureView", "Cause", "Finding", "find"]
 
@@ -30,14 +30,9 @@ def find(
     AbsentError where a finding names one of those.
     """
     # An index is one large web of small objects that all stay: collecting meanwhile costs half as much again.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
+    with uncollected():
         index = Index(table, capture, selected, elsewhere)
         found = [_doubted(finding, cause, index) for cause in CAUSES for finding in cause.look(index)]
-    finally:
-        if collecting:
-            gc.enable()
     return sorted(found, key=weight)
 
 

@@ -896,7 +896,7 @@ _HELD_WORDS = cython.declare(cython.Py_ssize_t, HELD_WORDS)
 
 
 def held(facts: Any, side: cython.Py_ssize_t, since: cython.ulonglong) -> array[int]:
-    """How many sockets a side (0 originator, 1 responder) holds in TIME_WAIT, begun or refreshed at `since` ns or later.
+    """How many sockets a side (0 originator, 1 responder) holds in TIME_WAIT, begun or refreshed since `since` ns.
 
     HELD_WORDS words a service and client; a responder's for all clients together, under the client 0.
     """

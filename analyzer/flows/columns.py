@@ -5,9 +5,11 @@ Owns names, types, words and how each value follows from the facts. Adding a col
 
 from __future__ import annotations
 
+from array import array
 from binascii import b2a_base64
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
+from itertools import islice
 from operator import itemgetter
 from struct import Struct
 from typing import Any, NamedTuple
@@ -16,6 +18,7 @@ from analyzer import segments as s
 from analyzer.flows import facts as f
 from analyzer.flows import verdict, zeek
 from analyzer.flows.facts import INDEX, NO_VALUE, WIDTH, host_halves, host_key
+from analyzer.flows.packed import gathered
 from analyzer.flows.table import FlowTable
 from analyzer.tcp import states
 
@@ -59,6 +62,7 @@ def _ipv6_text(packed: bytes) -> str:
     return str(IPv6Address(packed))
 
 
+@lru_cache(maxsize=64)  # several columns of a flow, and what is said of it, have the same two
 def _ipv4_text(number: int) -> str:
     return f"{number >> 24}.{number >> 16 & 0xFF}.{number >> 8 & 0xFF}.{number & 0xFF}"
 
@@ -611,6 +615,8 @@ _GETTERS: dict[str, Get] = {column.name: column.get for column in COLUMNS}
 
 #: kinds of flows remembered for each set of facts that columns follow from; a flood or a scan has few
 MAX_KINDS = 4096
+#: flows whose facts are gathered together: they fit a processor's cache
+BLOCK_ROWS = 512
 
 
 def record(table: FlowTable, row: int, names: Iterable[str] = NAMES) -> dict[str, Any]:
@@ -668,8 +674,8 @@ def rendered(
     in_order = _picker([made.index(part[0]) for part in parts])
     raw_values = _picker([INDEX[str(column.fact)] for column in raw])
     # First by all those facts together, which few of a capture's flows differ in, then by those of each group.
-    alike = _picker(sorted({INDEX[name] for facts in groups for name in facts}))
-    known_alike: dict[Any, list[Any]] = {}
+    alike = sorted({INDEX[name] for facts in groups for name in facts})
+    known_alike: dict[bytes, list[Any]] = {}
     kinds: list[tuple[Callable[[Any], Any], list[Get], dict[Any, list[Any]]]] = [
         (itemgetter(*(INDEX[name] for name in facts)), [column.get for column in group], {})
         for facts, group in groups.items()
@@ -678,10 +684,9 @@ def rendered(
     known_final: dict[tuple[int, int, int, int], list[Any]] = {}  # few: states and bases
     getters: list[tuple[Get, Like | None, dict[Any, Any]]] = [(column.get, column.like, {}) for column in single]
     flat, base = table.flat, table.base
-    for row in rows:
+    for row, together in _together(table, rows, alike):
         start = base[row]
         flow = flat[start : start + WIDTH]
-        together = alike(flow)
         told = known_alike.get(together)
         if told is None:
             told = []
@@ -715,6 +720,16 @@ def rendered(
                 _remember(seen, kind, value)
             own.append(value)
         yield in_order((*raw_values(flow), *told, *own))
+
+
+def _together(table: FlowTable, rows: Iterable[int], facts: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+    """Each row, and these facts of it as bytes."""
+    wide = 8 * len(facts)
+    of_block = iter(rows)
+    while block := array("Q", islice(of_block, BLOCK_ROWS)):
+        data = gathered(table.flat, WIDTH, table.order, block, facts).tobytes()
+        for at, row in enumerate(block):
+            yield row, data[at * wide : (at + 1) * wide]
 
 
 def _remember(known: dict[Any, Any], kind: Any, told: Any) -> None:

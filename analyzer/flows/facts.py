@@ -183,6 +183,21 @@ class FlowFacts:
         self.late: dict[int, array[int]] = {}
         self.foreign: dict[int, array[int]] = {}
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        state = {name: getattr(self, name) for name in self.__slots__}
+        if isinstance(self.rows, array) and protocol >= 5:
+            from pickle import PickleBuffer
+
+            state["rows"] = PickleBuffer(self.rows)  # so that who sends it need not copy it
+        return FlowFacts, (), state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+        if not isinstance(self.rows, (array, PackedRows)):
+            sent, self.rows = self.rows, array("Q")
+            self.rows.frombytes(sent)
+
     def value(self, row: int, name: str) -> int:
         """One fact of one flow."""
         value: int = self.rows[row * WIDTH + INDEX[name]]
@@ -248,3 +263,11 @@ class FlowFacts:
         self.late.update(other.late)
         self.foreign.update(other.foreign)
         self.count += other.count
+
+
+def joined(parts: Iterable[FlowFacts]) -> FlowFacts:
+    """The rows of all, in order. The first of them is made that, the others stay what they are."""
+    first, *others = parts
+    for other in others:
+        first.extend(other)
+    return first

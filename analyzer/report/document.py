@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from analyzer.aside import MAX_PORTIONS, Make, aside
 from analyzer.flows.columns import records
 from analyzer.flows.table import FlowTable
+from analyzer.garbage import uncollected
 from analyzer.report import why
 from analyzer.report.jsontext import objects
 from analyzer.report.reported import LISTENERS
@@ -41,6 +42,7 @@ def document(analysis: Reported, listed: int | None = None) -> dict[str, Any]:
     }
 
 
+@uncollected()
 def write(out: TextIO, analysis: Reported) -> None:
     """The document as JSON, a list entry at a time: a flood's lists are longer than memory likes."""
     lists = _lists(analysis)

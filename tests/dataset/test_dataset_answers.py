@@ -136,7 +136,9 @@ def test_several_processes_track_shards_of_their_own(
         for question in QUESTIONS:
             assert ask(*question, dataset, "--jobs", "3") == ask(*question, *captures)
     shared = []
-    monkeypatch.setattr(tracking, "shared_out", lambda work, jobs: shared.append(jobs) or shared_out(work, jobs))
+    monkeypatch.setattr(
+        tracking, "shared_out", lambda work, jobs, *rest: shared.append(jobs) or shared_out(work, jobs, *rest)
+    )
     monkeypatch.setattr(tracking, "processors", lambda: 2)
     for least, expected in ((10**9, []), (1, [2])):  # of their own accord, where there is enough to do
         monkeypatch.setattr(tracking, "LEAST_SEGMENTS", least)
