@@ -8,7 +8,7 @@ import pytest
 from pcaps_cases import PCAPS
 
 import analyzer
-from analyzer.flows import columns, verdict
+from analyzer.flows import columns, rendering, verdict
 
 
 @pytest.fixture(
@@ -36,9 +36,9 @@ def test_lists_are_those_of_the_columns(analysis):
 
 @pytest.mark.parametrize("names", [columns.NAMES, ("close",), ("flow",), ("history", "close", "flow"), ()], ids=len)
 def test_many_records_are_those_of_each_flow(analysis, names, monkeypatch):
-    monkeypatch.setattr(columns, "MAX_KINDS", 3)  # so that what is remembered is forgotten, too
+    monkeypatch.setattr(rendering, "MAX_KINDS", 3)  # so that what is remembered is forgotten, too
     alone = [columns.record(analysis.table, row, names) for row in analysis.rows]
-    together = list(columns.records(analysis.table, analysis.rows, names))
+    together = list(rendering.records(analysis.table, analysis.rows, names))
     assert together == alone
     assert [list(one) for one in together] == [list(one) for one in alone]
 

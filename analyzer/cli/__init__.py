@@ -46,7 +46,7 @@ ENDING = {
 #: the modules that are compiled where a compiler was at hand
 HOT_MODULES = (
     *("analyzer.capture.blocks", "analyzer.capture.framing", "analyzer.wire.decode", "analyzer.tcp.tracker"),
-    *("analyzer.flows.packed", "analyzer.findings.counting"),
+    *("analyzer.flows.packed", "analyzer.flows.rendering", "analyzer.findings.counting"),
 )
 
 

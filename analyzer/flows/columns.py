@@ -5,20 +5,16 @@ Owns names, types, words and how each value follows from the facts. Adding a col
 
 from __future__ import annotations
 
-from array import array
 from binascii import b2a_base64
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import cache, lru_cache
-from itertools import islice
-from operator import itemgetter
 from struct import Struct
 from typing import Any, NamedTuple
 
 from analyzer import segments as s
 from analyzer.flows import facts as f
 from analyzer.flows import verdict, zeek
-from analyzer.flows.facts import INDEX, NO_VALUE, WIDTH, host_halves, host_key
-from analyzer.flows.packed import gathered
+from analyzer.flows.facts import INDEX, NO_VALUE, host_halves, host_key
 from analyzer.flows.table import FlowTable
 from analyzer.tcp import states
 
@@ -206,40 +202,6 @@ def _icmp_sender(table: FlowTable, row: int) -> str | None:
 
 
 Get = Callable[[FlowTable, int], Any]
-#: from a table, a row of it, and the facts of that row
-Like = Callable[[FlowTable, int, Sequence[int]], Hashable]
-
-
-# What some columns follow from, had sooner than the value itself.
-
-
-def _like_originator(table: FlowTable, row: int, flow: Sequence[int]) -> Hashable:
-    return host_key(flow[_O_HI], flow[_O_LO]), flow[_BITS] & f.IPV6  # bytes: whoever sends chooses numbers
-
-
-def _like_responder(table: FlowTable, row: int, flow: Sequence[int]) -> Hashable:
-    return host_key(flow[_R_HI], flow[_R_LO]), flow[_BITS] & f.IPV6
-
-
-def _like_censored(table: FlowTable, row: int, flow: Sequence[int]) -> Hashable:
-    return table.final(row), _OF_CLOSE(flow)
-
-
-def _like_directions(table: FlowTable, row: int, flow: Sequence[int]) -> Hashable:
-    return flow[_O_PACKETS] == 0, flow[_R_PACKETS] == 0
-
-
-def _like_icmp_sender(table: FlowTable, row: int, flow: Sequence[int]) -> Hashable:
-    return table.icmp_sender(row)
-
-
-def _like_history(table: FlowTable, row: int, flow: Sequence[int]) -> Hashable:
-    return table.facts.history[table.order[row]], flow[_BITS] & f.FLIPPED
-
-
-def _like_conn_state(table: FlowTable, row: int, flow: Sequence[int]) -> Hashable:
-    silent = flow[_O_BYTES] == 0 and flow[_R_BYTES] == 0
-    return flow[_O_ZEEK], flow[_R_ZEEK], silent, _like_history(table, row, flow)
 
 
 def _fact(name: str) -> Get:
@@ -317,9 +279,10 @@ class Column(NamedTuple):
     """One column: its name, its type, what it says, and its value for a row of a table.
 
     `kind`: "int", "text", "bool", "category" (text out of `words`), "time" (ns since the epoch) or "span" (ns).
-    `nullable`: the value may be None. `fact`: the raw fact it equals, where it is one. `facts`: the raw facts that it
-    follows from alone, so that flows alike in them are alike in it; empty where it takes more. `final`: it follows from
-    `FlowTable.final` alone. `like`: what else it follows from alone, where many flows are alike in that.
+    `nullable`: the value may be None. `fact`: the raw fact it equals, where it is one. `end`: the `o_` or `r_` whose
+    address it is. What it follows from, so that flows alike in that are alike in it, where many are: `facts` (raw
+    ones), `zeros` (raw ones of which only counts whether they are 0), `final` (`FlowTable.final`), `history` (Zeek's
+    letters), `sender` (of an ICMP error).
     """
 
     name: str
@@ -329,9 +292,22 @@ class Column(NamedTuple):
     words: tuple[str, ...] = ()
     nullable: bool = False
     fact: str | None = None
+    end: str = ""
     facts: tuple[str, ...] = ()
+    zeros: tuple[str, ...] = ()
     final: bool = False
-    like: Like | None = None
+    history: bool = False
+    sender: bool = False
+
+    @property
+    def follows(self) -> tuple[Hashable, ...]:
+        """From what it follows."""
+        return self.facts, self.zeros, self.final, self.history, self.sender
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether many flows may be alike in it; those with the same raw fact mostly are not."""
+        return self.fact is None and any(self.follows)
 
 
 #: what `close` follows from; an acknowledgment in doubt at the end of the capture does not count
@@ -341,7 +317,6 @@ _CLOSE: dict[str, Any] = {
         *("o_doubt_until_ns", "r_doubt_until_ns", "o_doubt_repeats", "r_doubt_repeats"),
     )
 }
-_OF_CLOSE = itemgetter(*(INDEX[name] for name in _CLOSE["facts"]))
 
 
 def _raw(name: str, kind: str, fact: str, doc: str) -> Column:
@@ -406,9 +381,9 @@ def _options() -> Iterator[Column]:
 
 COLUMNS: tuple[Column, ...] = (
     _raw("flow", "int", "number", "number in order of first packet, as Wireshark's tcp.stream counts"),
-    Column("originator", "text", "address of the sender of the first SYN", originator, like=_like_originator),
+    Column("originator", "text", "address of the sender of the first SYN", originator, end="o_"),
     _raw("originator_port", "int", "o_port", "its port"),
-    Column("responder", "text", "address of the other end", responder, like=_like_responder),
+    Column("responder", "text", "address of the other end", responder, end="r_"),
     _raw("responder_port", "int", "r_port", "its port"),
     Column(
         "direction_basis",
@@ -530,7 +505,8 @@ COLUMNS: tuple[Column, ...] = (
         "which edge of the capture hides something",
         censored,
         CENSORED,
-        like=_like_censored,
+        final=True,
+        **_CLOSE,
     ),
     Column("responder_rtt_ns", "span", "SYN to SYN+ACK", _span("responder_rtt_ns"), nullable=True),
     Column("originator_rtt_ns", "span", "SYN+ACK to ACK", _span("originator_rtt_ns"), nullable=True),
@@ -546,7 +522,14 @@ COLUMNS: tuple[Column, ...] = (
         _sum("rejected_rsts"),
         **_ends("rejected_rsts"),
     ),
-    Column("directions_seen", "category", "whose segments were captured", _directions, WHO[1:], like=_like_directions),
+    Column(
+        "directions_seen",
+        "category",
+        "whose segments were captured",
+        _directions,
+        WHO[1:],
+        zeros=("o_packets", "r_packets"),
+    ),
     Column(
         "midstream",
         "bool",
@@ -593,7 +576,7 @@ COLUMNS: tuple[Column, ...] = (
         nullable=True,
         **_of("icmp"),
     ),
-    Column("icmp_sender", "text", "who sent it", _icmp_sender, nullable=True, like=_like_icmp_sender),
+    Column("icmp_sender", "text", "who sent it", _icmp_sender, nullable=True, sender=True),
     *_options(),
     Column(
         "conn_state",
@@ -601,9 +584,11 @@ COLUMNS: tuple[Column, ...] = (
         "as Zeek writes it in conn.log",
         _conn_state,
         ("S0", "S1", "SF", "REJ", "S2", "S3", "RSTO", "RSTR", "RSTOS0", "RSTRH", "SH", "SHR", "OTH"),
-        like=_like_conn_state,
+        zeros=("o_bytes", "r_bytes"),
+        history=True,
+        **_of("o_zeek", "r_zeek", "bits"),
     ),
-    Column("history", "text", "as Zeek writes it in conn.log", FlowTable.history, like=_like_history),
+    Column("history", "text", "as Zeek writes it in conn.log", FlowTable.history, history=True, **_of("bits")),
     _raw("completeness", "int", "completeness", "as Wireshark 4.0 shows it as tcp.completeness"),
     Column("wireshark_filter", "text", "display filter that selects exactly its packets", _filter),
 )
@@ -613,134 +598,6 @@ NAMES: tuple[str, ...] = tuple(BY_NAME)
 _GETTERS: dict[str, Get] = {column.name: column.get for column in COLUMNS}
 
 
-#: kinds of flows remembered for each set of facts that columns follow from; a flood or a scan has few
-MAX_KINDS = 4096
-#: flows whose facts are gathered together: they fit a processor's cache
-BLOCK_ROWS = 512
-
-
 def record(table: FlowTable, row: int, names: Iterable[str] = NAMES) -> dict[str, Any]:
     """One flow as a dict of plain values, in column order."""
     return {name: _GETTERS[name](table, row) for name in names}
-
-
-def records(table: FlowTable, rows: Iterable[int], names: Sequence[str] = NAMES) -> Iterator[dict[str, Any]]:
-    """What `record` gives for each of many flows, sooner: what is alike in many of them is worked out once."""
-    for values in rendered(table, rows, names, lambda value: value):
-        yield dict(zip(names, values, strict=True))
-
-
-def runs(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Neighbours among these columns that flows alike in some facts are alike in; every other column by itself."""
-    found: list[tuple[str, ...]] = []
-    for name in names:
-        if found and _is_alike(name) and _is_alike(found[-1][0]):
-            found[-1] += (name,)
-        else:
-            found.append((name,))
-    return found
-
-
-def _is_alike(name: str) -> bool:
-    return BY_NAME[name].fact is None and bool(BY_NAME[name].facts)
-
-
-def rendered(
-    table: FlowTable,
-    rows: Iterable[int],
-    names: Sequence[str],
-    render: Callable[[Any], Any],
-    join: Callable[[Sequence[str], Sequence[Any]], Any] | None = None,
-) -> Iterator[tuple[Any, ...]]:
-    """The values of many flows as `render` gives them, but for raw facts, which stay the numbers that they are.
-
-    What is alike in many flows is worked out, and rendered, once. With `join`, that gives one value for each of `runs`
-    of several columns.
-    """
-    columns = [BY_NAME[name] for name in names]
-    raw = [column for column in columns if column.fact is not None]
-    groups: dict[tuple[str, ...], list[Column]] = {}
-    for column in columns:
-        if _is_alike(column.name):
-            groups.setdefault(column.facts, []).append(column)
-    final = [column for column in columns if column.final]
-    single = [column for column in columns if column.fact is None and not column.facts and not column.final]
-    alike_names = [column.name for group in groups.values() for column in group]
-    parts = [(name,) for name in names] if join is None else runs(names)
-    # Of each part of several columns, where the values of these are among those that are alike.
-    several = {part[0]: [alike_names.index(name) for name in part] for part in parts if _is_alike(part[0])}
-    alike_parts = [part for part in parts if part[0] in several]
-    made = [column.name for column in raw] + list(several) + [column.name for column in (*final, *single)]
-    in_order = _picker([made.index(part[0]) for part in parts])
-    raw_values = _picker([INDEX[str(column.fact)] for column in raw])
-    # First by all those facts together, which few of a capture's flows differ in, then by those of each group.
-    alike = sorted({INDEX[name] for facts in groups for name in facts})
-    known_alike: dict[bytes, list[Any]] = {}
-    kinds: list[tuple[Callable[[Any], Any], list[Get], dict[Any, list[Any]]]] = [
-        (itemgetter(*(INDEX[name] for name in facts)), [column.get for column in group], {})
-        for facts, group in groups.items()
-    ]
-    final_getters = [column.get for column in final]
-    known_final: dict[tuple[int, int, int, int], list[Any]] = {}  # few: states and bases
-    getters: list[tuple[Get, Like | None, dict[Any, Any]]] = [(column.get, column.like, {}) for column in single]
-    flat, base = table.flat, table.base
-    for row, together in _together(table, rows, alike):
-        start = base[row]
-        flow = flat[start : start + WIDTH]
-        told = known_alike.get(together)
-        if told is None:
-            told = []
-            for kind_of, group_getters, known in kinds:
-                kind = kind_of(flow)
-                some = known.get(kind)
-                if some is None:
-                    some = [render(get(table, row)) for get in group_getters]
-                    _remember(known, kind, some)
-                told += some
-            told = [
-                told[places[0]] if join is None or len(places) == 1 else join(part, [told[place] for place in places])
-                for part, places in zip(alike_parts, several.values(), strict=True)
-            ]
-            _remember(known_alike, together, told)
-        if final_getters:
-            ends = table.final(row)
-            states_told = known_final.get(ends)
-            if states_told is None:
-                states_told = known_final[ends] = [render(get(table, row)) for get in final_getters]
-            told = told + states_told  # not added to what is remembered
-        own = []
-        for get, like, seen in getters:
-            if like is None:
-                own.append(render(get(table, row)))
-                continue
-            kind = like(table, row, flow)
-            value = seen.get(kind, seen)
-            if value is seen:
-                value = render(get(table, row))
-                _remember(seen, kind, value)
-            own.append(value)
-        yield in_order((*raw_values(flow), *told, *own))
-
-
-def _together(table: FlowTable, rows: Iterable[int], facts: Sequence[int]) -> Iterator[tuple[int, bytes]]:
-    """Each row, and these facts of it as bytes."""
-    wide = 8 * len(facts)
-    of_block = iter(rows)
-    while block := array("Q", islice(of_block, BLOCK_ROWS)):
-        data = gathered(table.flat, WIDTH, table.order, block, facts).tobytes()
-        for at, row in enumerate(block):
-            yield row, data[at * wide : (at + 1) * wide]
-
-
-def _remember(known: dict[Any, Any], kind: Any, told: Any) -> None:
-    """Keep what is known of a kind, of MAX_KINDS at most."""
-    if len(known) == MAX_KINDS:
-        known.clear()
-    known[kind] = told
-
-
-def _picker(positions: list[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
-    """What takes these positions out of a sequence, as a tuple."""
-    if len(positions) > 1:
-        return itemgetter(*positions)
-    return lambda values: tuple(values[at] for at in positions)

@@ -9,7 +9,8 @@ import csv
 from collections.abc import Sequence
 from typing import TextIO
 
-from analyzer.flows.columns import BY_NAME, records
+from analyzer.flows.columns import BY_NAME
+from analyzer.flows.rendering import records
 from analyzer.flows.table import FlowTable
 from analyzer.report.table import cell_text
 

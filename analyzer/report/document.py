@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from analyzer.aside import MAX_PORTIONS, Make, aside
-from analyzer.flows.columns import records
+from analyzer.flows.rendering import records
 from analyzer.flows.table import FlowTable
 from analyzer.garbage import uncollected
 from analyzer.report import why

@@ -1,7 +1,7 @@
 """Flows as JSON text, an object each: what `json.dumps` makes of their records, sooner.
 
 Owns the text of one object: keys in the order asked for, which are written once. Who needs plain values takes
-`flows.columns.records`.
+`flows.rendering.records`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from analyzer.flows.columns import NAMES, rendered, runs
+from analyzer.flows.columns import NAMES
+from analyzer.flows.rendering import rendered, runs
 from analyzer.flows.table import FlowTable
 
 _quoted = json.encoder.encode_basestring_ascii
@@ -33,16 +34,19 @@ def objects(
     table: FlowTable, rows: Sequence[int], names: Sequence[str] = NAMES, **more: Callable[[int], Any]
 ) -> Iterator[str]:
     """One object a flow: its columns `names`, then what `more` gives for its row by keyword."""
-    form = [_member(run[0], "%s") if len(run) == 1 else "%s" for run in runs(names)]
-    whole = "{" + ", ".join((*form, *(_member(key, "%s") for key in more))) + "}"
+    keys = [_key(run[0]) if len(run) == 1 else "" for run in runs(names)] + [_key(key) for key in more]
+    pieces = [piece for number, key in enumerate(keys) for piece in (f"{', ' if number else '{'}{key}", "")]
+    whole = pieces if pieces else ["{", ""]
     extras = tuple(more.values())
     for row, values in zip(rows, rendered(table, rows, names, text, _members), strict=True):
-        yield whole % (*values, *[text(extra(row)) for extra in extras])
+        values += [text(extra(row)) for extra in extras]
+        whole[1 : len(pieces) : 2] = values
+        yield "".join(whole) + "}"
 
 
-def _member(name: str, value: Any) -> str:
-    return f"{_quoted(name)}: {value}"
+def _key(name: str) -> str:
+    return f"{_quoted(name)}: "
 
 
-def _members(names: Sequence[str], values: Sequence[Any]) -> str:
-    return ", ".join(map(_member, names, values))
+def _members(names: Sequence[str], values: Sequence[str]) -> str:
+    return ", ".join(_key(name) + value for name, value in zip(names, values, strict=True))

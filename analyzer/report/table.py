@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from analyzer.flows.columns import BY_NAME, records
+from analyzer.flows.columns import BY_NAME
+from analyzer.flows.rendering import records
 from analyzer.flows.table import FlowTable
 from analyzer.report import grid, words
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from analyzer.flows import columns
-from analyzer.flows.columns import records
+from analyzer.flows.rendering import records
 from analyzer.flows.table import FlowTable
 from analyzer.listeners import Listener
 from analyzer.report import grid, words

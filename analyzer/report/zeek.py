@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from analyzer.flows.columns import records
+from analyzer.flows.rendering import records
 from analyzer.flows.table import FlowTable
 from analyzer.report.words import SECOND_NS
 
