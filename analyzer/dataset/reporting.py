@@ -129,9 +129,12 @@ class Flows:
         self._take(kept)
 
     def _take(self, kept: Iterable[Kept]) -> None:
+        facts = FlowFacts()  # others: an index may still read the rows of those before
+        facts.extend(self._facts)
         for one in kept:
-            self._facts.extend(one.facts)
+            facts.extend(one.facts)
             self.selected.update(one.selected)
+        self._facts = facts
         view = self.shards.view
         self.table = FlowTable(self._facts, view.end_ns, view.timers, view.scopes, self.shards.known)
         self._row_of = {number: row for row, number in enumerate(self.table.raw("number"))}

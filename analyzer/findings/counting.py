@@ -94,6 +94,7 @@ _O_STUCK = cython.declare(cython.Py_ssize_t, INDEX["o_stuck"])
 _R_STUCK = cython.declare(cython.Py_ssize_t, INDEX["r_stuck"])
 _O_BAD = cython.declare(cython.Py_ssize_t, INDEX["o_bad_checksums"])
 _R_BAD = cython.declare(cython.Py_ssize_t, INDEX["r_bad_checksums"])
+_O_ISN = cython.declare(cython.Py_ssize_t, INDEX["o_isn"])
 _O_STATE = cython.declare(cython.Py_ssize_t, INDEX["o_state"])
 _R_STATE = cython.declare(cython.Py_ssize_t, INDEX["r_state"])
 _O_REFRESH = cython.declare(cython.Py_ssize_t, INDEX["o_refresh_ns"])
@@ -357,6 +358,7 @@ _OF_TALLIES = array(
     ),
 )
 _OF_ROUND_TRIPS = array("I", (INDEX["responder_rtt_ns"], INDEX["originator_rtt_ns"]))
+_OF_FIRST_NUMBERS = array("I", [INDEX[name] for name in ("bits", "o_isn")])
 _OF_TIME_WAIT = array(
     "I", (*_OF_TUPLES, *(INDEX[end + name] for end in ("o_", "r_") for name in ("state", "refresh_ns")))
 )
@@ -394,6 +396,46 @@ def read(index: Index, facts: Any, row_at: array[int]) -> None:
         first += len(block) // WIDTH
     for name in LISTS:
         setattr(index, name, _sorted(getattr(index, name)))
+
+
+@cython.final
+@cython.cclass
+class Reader:
+    """Single facts of the rows of a table, which causes ask for by the ten thousand.
+
+    `facts`: as `FlowFacts.rows`; row i is at place `order[i]` of them.
+    """
+
+    if cython.compiled:
+        _flat = cython.declare(cython.ulonglong[::1])
+        _packed = cython.declare(object)
+        _order = cython.declare(cython.ulonglong[::1])
+
+    def __init__(self, facts: Any, order: Any) -> None:
+        self._packed = facts if isinstance(facts, PackedRows) else None
+        self._flat = array("Q", (0,)) if self._packed is not None else facts or array("Q", (0,))
+        self._order = order or array("Q", (0,))
+
+    @cython.cfunc
+    def _value(self, row: cython.Py_ssize_t, fact: cython.Py_ssize_t) -> cython.ulonglong:
+        at: cython.Py_ssize_t = self._order[row] * _WIDTH + fact
+        return self._flat[at] if self._packed is None else self._packed[at]
+
+    def fact(self, row: cython.Py_ssize_t, name: str) -> int:
+        """One raw fact of a row."""
+        return self._value(row, INDEX[name])
+
+    def originator(self, row: cython.Py_ssize_t) -> bytes:
+        """The originating host of a row."""
+        return _key(self._value(row, _O_HI), self._value(row, _O_LO))
+
+    def responder(self, row: cython.Py_ssize_t) -> bytes:
+        """The responding host of a row."""
+        return _key(self._value(row, _R_HI), self._value(row, _R_LO))
+
+    def listener_key(self, row: cython.Py_ssize_t) -> tuple[bytes, int, int]:
+        """The key of the listener that a row was meant for."""
+        return self.responder(row), self._value(row, _R_PORT), self._value(row, _SCOPE)
 
 
 def inverse(order: Any) -> array[int]:
@@ -863,7 +905,9 @@ def round_trips(facts: Any) -> array[int]:
     row: cython.Py_ssize_t
     at: cython.Py_ssize_t
     total: cython.ulonglong
-    made = array("Q")
+    made = array("Q", bytes(8 * (len(facts) // WIDTH)))
+    out: cython.ulonglong[::1] = made or array("Q", (0,))
+    place: cython.Py_ssize_t = 0
     for block in _blocks(facts, _OF_ROUND_TRIPS):
         rows = block
         for row in range(len(block) // WIDTH):
@@ -871,7 +915,24 @@ def round_trips(facts: Any) -> array[int]:
             total = 0 if rows[at + _ANSWER_NS] == _NO_VALUE else rows[at + _ANSWER_NS]
             if rows[at + _ACK_NS] != _NO_VALUE:
                 total += rows[at + _ACK_NS]
-            made.append(total)
+            out[place] = total
+            place += 1
+    return made
+
+
+def first_numbers(facts: Any) -> array[int]:
+    """Of each row, in order of the facts, the originator's first sequence number; 0 without SYN or SYN+ACK."""
+    rows: cython.ulonglong[::1]
+    row: cython.Py_ssize_t
+    made = array("Q", bytes(8 * (len(facts) // WIDTH)))
+    out: cython.ulonglong[::1] = made or array("Q", (0,))
+    place: cython.Py_ssize_t = 0
+    for block in _blocks(facts, _OF_FIRST_NUMBERS):
+        rows = block
+        for row in range(len(block) // WIDTH):
+            if rows[row * _WIDTH + _BITS] & _BEGINS:
+                out[place] = rows[row * _WIDTH + _O_ISN]
+            place += 1
     return made
 
 
@@ -904,11 +965,11 @@ def held(facts: Any, side: cython.Py_ssize_t, since: cython.ulonglong) -> array[
     row: cython.Py_ssize_t
     at: cython.Py_ssize_t
     number: cython.Py_ssize_t
+    word: cython.Py_ssize_t
     services: _Numbers = _Numbers()
     holders: _Numbers = _Numbers()
     of_client: cython.ulonglong = 0 if side else _M64
     counts = array("Q")
-    of_holder = array("Q")  # the keys of holders, and a place for the count
     for block in _blocks(facts, _OF_TIME_WAIT):
         rows = block
         for row in range(len(block) // WIDTH):
@@ -919,11 +980,18 @@ def held(facts: Any, side: cython.Py_ssize_t, since: cython.ulonglong) -> array[
             number = holders.add(rows[at + _O_HI] & of_client, rows[at + _O_LO] & of_client, number)
             if number == len(counts):
                 counts.append(0)
-                of_holder.extend((rows[at + _R_HI], rows[at + _R_LO], rows[at + _R_PORT]))
-                of_holder.extend((rows[at + _O_HI] & of_client, rows[at + _O_LO] & of_client, 0))
             counts[number] += 1
-    of_holder[HELD_WORDS - 1 :: HELD_WORDS] = counts
-    return of_holder
+    made = array("Q", bytes(8 * _HELD_WORDS * holders.count))
+    out: cython.ulonglong[::1] = made or array("Q", (0,))
+    for number in range(holders.count):
+        at = _HELD_WORDS * number
+        row = holders._keys[3 * number + 2]
+        for word in range(3):
+            out[at + word] = services._keys[3 * row + word]
+        for word in range(2):
+            out[at + 3 + word] = holders._keys[3 * number + word]
+    made[HELD_WORDS - 1 :: HELD_WORDS] = counts
+    return made
 
 
 def held_together(parts: Sequence[array[int]]) -> array[int]:

@@ -19,7 +19,7 @@ from analyzer.findings import counting
 from analyzer.findings.census import Census
 from analyzer.findings.counting import Listener, Sources
 from analyzer.findings.view import CaptureView
-from analyzer.flows.facts import INDEX, WIDTH, host_key
+from analyzer.flows.facts import INDEX, WIDTH
 from analyzer.flows.packed import gathered
 from analyzer.flows.table import FlowTable
 from analyzer.segments import OPT_SACK_PERMITTED
@@ -128,6 +128,10 @@ class Index:
         self._claimed = bytearray(len(table))
         self._rows, self._order = table.facts.rows, table.order
         self._row_at = counting.inverse(self._order)
+        reader = counting.Reader(self._rows, self._order)
+        # Of a row: one raw fact by name, the hosts of both ends, and the key of the listener that it was meant for.
+        self.fact, self.originator, self.responder = reader.fact, reader.originator, reader.responder
+        self.listener_key = reader.listener_key
         self.flows = len(table)
         if elsewhere is not None:
             self._take_over(elsewhere.census)
@@ -220,10 +224,6 @@ class Index:
         """Whether at least one segment of the host was captured."""
         return self.sources.spoke(host) or host in self.last_signs
 
-    def fact(self, row: int, name: str) -> int:
-        """One raw fact of a row."""
-        return self._rows[self._order[row] * WIDTH + INDEX[name]]
-
     @cached_property
     def last_signs(self) -> dict[Host, int]:
         """When each responding host last sent something, in ns (the last packet of such a flow)."""
@@ -261,21 +261,6 @@ class Index:
     def listener(self, row: int) -> Listener:
         """The listener that a row was meant for."""
         return self.listeners[self.listener_key(row)]
-
-    def listener_key(self, row: int) -> ListenerKey:
-        """The key of that listener."""
-        start, rows = self._order[row] * WIDTH, self._rows
-        return host_key(rows[start + _R_HI], rows[start + _R_LO]), rows[start + _R_PORT], rows[start + _SCOPE]
-
-    def originator(self, row: int) -> Host:
-        """The originating host of a row."""
-        start = self._order[row] * WIDTH
-        return host_key(self._rows[start + _O_HI], self._rows[start + _O_LO])
-
-    def responder(self, row: int) -> Host:
-        """The responding host of a row."""
-        start = self._order[row] * WIDTH
-        return host_key(self._rows[start + _R_HI], self._rows[start + _R_LO])
 
     def ordinary(self, rows: Sequence[int]) -> int:
         """Of how many the SYN offers SACK, as every system in use does, and tools that flood or scan mostly do not."""
@@ -316,8 +301,3 @@ class Index:
     def repeats(self, row: int, end: str) -> int:
         """How often `o_` or `r_` has sent its FIN again, at most (copies made by the capture left out)."""
         return min(max(self.fact(row, end + "fins") - 1, 0), self.fact(row, end + "retransmissions"))
-
-
-_SCOPE = INDEX["scope"]
-_O_HI, _O_LO = INDEX["o_hi"], INDEX["o_lo"]
-_R_HI, _R_LO, _R_PORT = INDEX["r_hi"], INDEX["r_lo"], INDEX["r_port"]

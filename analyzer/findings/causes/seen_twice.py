@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from analyzer.findings import wording
-from analyzer.findings.counting import met_again
+from analyzer.findings.counting import first_numbers, met_again
 from analyzer.findings.finding import Cause, Finding
 from analyzer.findings.index import SECOND_NS, Index
 from analyzer.findings.kernel import advise
@@ -26,7 +26,6 @@ MAX_APART_NS = SECOND_NS
 #: sights of one connection (container, bridge, host, balancer); more flows with one number number all alike (floods)
 MAX_SIGHTS = 4
 
-_BEGINS = f.SYN_SEEN | f.SYNACK_SEEN
 #: what tells whether two flows are one, in the order in which a row of `Sights.parts` has it
 _NEEDED = (
     *("o_isn", "bits", "number", "first_ns", "o_syn_tsval", "r_isn"),
@@ -96,18 +95,13 @@ class Sights(NamedTuple):
     may be a pair, in as many `ways` as there are to be parts, and `met` finds the pairs of one."""
 
     def of(self, table: FlowTable) -> list[Pair]:
-        column = table.facts.column
-        isns, bits = column("o_isn"), column("bits")
-        groups = met_again(
-            array("Q", (isn if b & _BEGINS else 0 for isn, b in zip(isns, bits, strict=True))), MAX_SIGHTS
-        )
+        groups = met_again(first_numbers(table.flat), MAX_SIGHTS)
         return self.met([_rows(table, sorted(place for group in groups for place in group))])
 
     def parts(self, table: FlowTable, ways: int) -> list[array[int]]:
-        column = table.facts.column
         places: list[list[int]] = [[] for _ in range(ways)]
-        for place, (isn, bits) in enumerate(zip(column("o_isn"), column("bits"), strict=True)):
-            if isn and bits & _BEGINS:
+        for place, isn in enumerate(first_numbers(table.flat)):
+            if isn:
                 places[isn * ways >> 32].append(place)
         return [_rows(table, each) for each in places]
 
