@@ -73,11 +73,12 @@ class _Shared:
                 stack.enter_context(tempfile.TemporaryFile(buffering=0)),
             )
             self._places = stack.enter_context(mmap(-1, _PLACE.size * MAX_PORTIONS))
-            # Numbers of portions wait in a pipe: whoever reads one makes that portion.
+            # Numbers of portions wait in a pipe: whoever reads one makes that portion. The last is begun first, so that
+            # one that takes longer (of a report, that about all listeners) does not come when nothing else is left.
             self._left, writing = os.pipe()
             stack.callback(os.close, self._left)
             try:
-                os.write(writing, bytes(range(len(portions))))
+                os.write(writing, bytes(reversed(range(len(portions)))))
             finally:
                 os.close(writing)
             self._stack = stack.pop_all()

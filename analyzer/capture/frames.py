@@ -28,8 +28,8 @@ class FrameBatch:
         self.data = data
         self.first_packet = first_packet
         self.count = 0
-        self.offset = array("Q", bytes(8 * capacity))
-        self.caplen = array("I", bytes(4 * capacity))
-        self.wirelen = array("I", bytes(4 * capacity))
-        self.ts_ns = array("q", bytes(8 * capacity))
-        self.linktype = array("H", bytes(2 * capacity))
+        self.offset = array("Q", (0,)) * capacity
+        self.caplen = array("I", (0,)) * capacity
+        self.wirelen = array("I", (0,)) * capacity
+        self.ts_ns = array("q", (0,)) * capacity
+        self.linktype = array("H", (0,)) * capacity

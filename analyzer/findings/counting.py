@@ -357,6 +357,7 @@ _OF_TALLIES = array(
         )
     ),
 )
+_OF_SEEN = array("I", [INDEX[name] for name in ("bits", "o_packets", "r_packets", "o_missing", "r_missing")])
 _OF_ROUND_TRIPS = array("I", (INDEX["responder_rtt_ns"], INDEX["originator_rtt_ns"]))
 _OF_FIRST_NUMBERS = array("I", [INDEX[name] for name in ("bits", "o_isn")])
 _OF_TIME_WAIT = array(
@@ -897,6 +898,33 @@ def met_again(values: Any, most: cython.Py_ssize_t) -> list[array[int]]:
         if number[at] >= 0 and 2 <= times[number[at]] <= most:
             groups.setdefault(number[at], array("I")).append(at)
     return list(groups.values())
+
+
+def seen(facts: Any) -> tuple[int, int, int, int, int]:
+    """How many flows have segments of both ends, of the originator only and of the responder only; how many gaps there
+    are in all; how many flows are older than the capture."""
+    rows: cython.ulonglong[::1]
+    row: cython.Py_ssize_t
+    at: cython.Py_ssize_t
+    both: cython.Py_ssize_t = 0
+    originator: cython.Py_ssize_t = 0
+    responder: cython.Py_ssize_t = 0
+    missing: cython.ulonglong = 0
+    midstream: cython.Py_ssize_t = 0
+    for block in _blocks(facts, _OF_SEEN):
+        rows = block
+        for row in range(len(block) // WIDTH):
+            at = row * _WIDTH
+            if not rows[at + _O_PACKETS]:
+                responder += 1
+            elif rows[at + _R_PACKETS]:
+                both += 1
+            else:
+                originator += 1
+            missing += rows[at + _O_MISSING] + rows[at + _R_MISSING]
+            if not rows[at + _BITS] & _BEGINS:
+                midstream += 1
+    return both, originator, responder, missing, midstream
 
 
 def round_trips(facts: Any) -> array[int]:

@@ -247,6 +247,43 @@ def gathered(
     return made
 
 
+def in_order(values: Any) -> array[int]:
+    """The places of an array('Q') of values, in order of these."""
+    count: cython.Py_ssize_t = len(values)
+    numbers: cython.ulonglong[::1] = values or array("Q", (0,))
+    most: cython.ulonglong = 0
+    place: cython.Py_ssize_t
+    slot: cython.Py_ssize_t
+    to: cython.Py_ssize_t = 0
+    for place in range(count):
+        if numbers[place] > most:
+            most = numbers[place]
+    if most < 4 * count + _SLOTS:
+        # Flow numbers leave out little: each place is put where its value says, and the gaps are closed.
+        place_of: cython.longlong[::1] = array("q", (-1,)) * (most + 1)
+        for place in range(count):
+            place_of[numbers[place]] = place
+        made = array("Q", bytes(8 * count))
+        out: cython.ulonglong[::1] = made or array("Q", (0,))
+        for slot in range(most + 1):
+            if place_of[slot] >= 0:
+                out[to] = place_of[slot]
+                to += 1
+        if to == count:  # else a value comes twice
+            return made
+    return array("Q", sorted(range(count), key=values.__getitem__))
+
+
+def times(values: Any, factor: cython.ulonglong) -> array[int]:
+    """Each value of an array('Q') so many times."""
+    made = values[:]
+    out: cython.ulonglong[::1] = made or array("Q", (0,))
+    place: cython.Py_ssize_t
+    for place in range(len(values)):
+        out[place] *= factor
+    return made
+
+
 class Kinds(NamedTuple):
     """Rows by what they hold in some columns: the kind of each, and of each kind how many and which is the first."""
 
@@ -312,6 +349,18 @@ def kinds(rows: Any, width: cython.Py_ssize_t, places: Any, columns: Sequence[in
     for row in range(count):
         tally[kind[row]] += 1
     return Kinds(kind_of, counts, first)
+
+
+def of_kinds(found: Kinds, wanted: Sequence[bool]) -> list[int]:
+    """Which of the rows that were sorted are of a wanted kind, in order."""
+    kind: cython.uint[::1] = found.kind_of or array("I", (0,))
+    is_wanted: cython.uchar[::1] = bytearray(wanted) or bytearray(1)
+    at: cython.Py_ssize_t
+    made: list = []
+    for at in range(len(found.kind_of)):
+        if is_wanted[kind[at]]:
+            made.append(at)
+    return made
 
 
 def _restored(width: int, chunks: list[tuple[int, tuple[Any, ...]]]) -> PackedRows:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from analyzer.flows import facts as f
 from analyzer.flows.evidence import Evidence, Shown
 from analyzer.flows.facts import INDEX, NO_VALUE, WIDTH, FlowFacts
-from analyzer.flows.packed import gathered, kinds
+from analyzer.flows.packed import gathered, in_order, kinds, times
 from analyzer.tcp import states, timeline
 from analyzer.tcp.timeline import Doubt
 from analyzer.tcp.timers import Timers
@@ -58,11 +58,10 @@ class FlowTable:
         self.timers = timers or Timers()
         self.scopes = scopes
         self.known = known or Evidence()
-        numbers = flow_facts.column("number")
-        self.order: Sequence[int] = array("Q", sorted(range(flow_facts.count), key=numbers.__getitem__))
+        self.order: Sequence[int] = in_order(flow_facts.column("number"))
         #: the flat facts, and where each row of the table begins in them
         self.flat = flow_facts.rows
-        self.base: Sequence[int] = array("Q", (at * WIDTH for at in self.order))
+        self.base: Sequence[int] = times(self.order, WIDTH)
         self._cookies: dict[ListenerKey, int] | None = None
         self._keeping: set[ListenerKey] | None = None
         self._holes: bool | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from analyzer.engine import Result
-from analyzer.flows import facts as f
+from analyzer.findings.counting import seen
 from analyzer.flows.table import FlowTable
 
 #: flows with a handshake before "never more than one direction" says something about the capture
@@ -28,16 +28,7 @@ class Seen(NamedTuple):
     @classmethod
     def of(cls, table: FlowTable) -> Seen:
         """Of these flows."""
-        column = table.facts.column
-        counts = {"both": 0, "originator": 0, "responder": 0}
-        for o_packets, r_packets in zip(column("o_packets"), column("r_packets"), strict=True):
-            counts["both" if o_packets and r_packets else "originator" if o_packets else "responder"] += 1
-        return cls(
-            len(table),
-            **counts,
-            missing=sum(column("o_missing")) + sum(column("r_missing")),
-            midstream=sum(1 for bits in column("bits") if not bits & (f.SYN_SEEN | f.SYNACK_SEEN)),
-        )
+        return cls(len(table), *seen(table.flat))
 
     @property
     def directions(self) -> dict[str, int]:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Sequence
-from itertools import compress
 from typing import NamedTuple
 
 from analyzer.flows import columns, verdict
 from analyzer.flows.facts import INDEX, WIDTH
-from analyzer.flows.packed import Kinds, kinds
+from analyzer.flows.packed import Kinds, kinds, of_kinds
 from analyzer.flows.table import FlowTable
 
 
@@ -89,5 +88,4 @@ class _Judged(NamedTuple):
 
     def rows_of(self, wanted: Collection[Hashable]) -> list[int]:
         """The rows of which one of those is said."""
-        is_wanted = [word in wanted for word in self.told]
-        return list(compress(self.rows, map(is_wanted.__getitem__, self.kinds.kind_of)))
+        return [self.rows[at] for at in of_kinds(self.kinds, [word in wanted for word in self.told])]
