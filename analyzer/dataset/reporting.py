@@ -20,6 +20,7 @@ from analyzer.findings.census import Census, united
 from analyzer.findings.index import AbsentError, Answer, Index, Question
 from analyzer.flows.facts import FlowFacts
 from analyzer.flows.table import FlowTable
+from analyzer.garbage import uncollected
 from analyzer.listeners import Listener
 from analyzer.report import health, lists
 from analyzer.report.display import ShownFinding, shown
@@ -40,6 +41,7 @@ class Gathered(NamedTuple):
     listeners: list[Listener]
 
 
+@uncollected()
 def report(shards: Shards, options: Options) -> Gathered:
     """The report of all shards. Raises ClusterError."""
     capture = CaptureView.of(shards.whole)

@@ -900,6 +900,29 @@ def met_again(values: Any, most: cython.Py_ssize_t) -> list[array[int]]:
     return list(groups.values())
 
 
+def found_in(values: array[int], sought: array[int]) -> array[int]:
+    """The places of `sought` in `values`, which ascend; −1 where one is not there."""
+    here: cython.ulonglong[::1] = values or array("Q", (0,))
+    wanted: cython.ulonglong[::1] = sought or array("Q", (0,))
+    made = array("q", bytes(8 * len(sought)))
+    out: cython.longlong[::1] = made or array("q", (0,))
+    at: cython.Py_ssize_t
+    low: cython.Py_ssize_t
+    high: cython.Py_ssize_t
+    middle: cython.Py_ssize_t
+    count: cython.Py_ssize_t = len(values)
+    for at in range(len(sought)):
+        low, high = 0, count
+        while low < high:
+            middle = (low + high) >> 1
+            if here[middle] < wanted[at]:
+                low = middle + 1
+            else:
+                high = middle
+        out[at] = low if low < count and here[low] == wanted[at] else -1
+    return made
+
+
 def seen(facts: Any) -> tuple[int, int, int, int, int]:
     """How many flows have segments of both ends, of the originator only and of the responder only; how many gaps there
     are in all; how many flows are older than the capture."""

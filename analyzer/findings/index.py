@@ -8,7 +8,6 @@ the causes. Flows that lie elsewhere, in shards on other machines, are counted t
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import cached_property
@@ -174,11 +173,6 @@ class Index:
         """The flow number of each row, which ascends."""
         return self.table.raw("number")
 
-    def _row_of(self, number: int) -> int | None:
-        """The row of a flow; None where it is not at hand."""
-        row = bisect_left(self._numbers, number)
-        return row if row < len(self._numbers) and self._numbers[row] == number else None
-
     def ask(self, question: Question[Any, Answer]) -> Answer:
         """What all flows say, wherever they are."""
         if self._elsewhere is not None:
@@ -192,15 +186,15 @@ class Index:
         return self._at_hand(numbers)
 
     def _at_hand(self, numbers: Sequence[int]) -> list[int]:
-        rows = [self._row_of(number) for number in numbers]
-        absent = [number for number, row in zip(numbers, rows, strict=True) if row is None]
+        rows = counting.found_in(self._numbers, array("Q", numbers))
+        absent = [number for number, row in zip(numbers, rows, strict=True) if row < 0]
         if absent:
             raise AbsentError(absent)
-        return [row for row in rows if row is not None]
+        return list(rows)
 
     def claim_flows(self, numbers: Iterable[int]) -> None:
         """Mark flows as explained, as far as they are at hand: nobody asks for others."""
-        self.claim(row for row in map(self._row_of, numbers) if row is not None)
+        self.claim(row for row in counting.found_in(self._numbers, array("Q", numbers)) if row >= 0)
 
     def _leave_out_pieces(self) -> None:
         """Connections let go at the tracker's bound that went on are several rows: no one saw the whole of any."""

@@ -249,14 +249,19 @@ class FlowFacts:
         return some
 
     def extend(self, other: FlowFacts) -> None:
-        """Append the rows of `other`."""
-        if isinstance(other.rows, PackedRows) and not isinstance(self.rows, PackedRows):
-            self.pack()
-            self.settle()
-        if isinstance(other.rows, PackedRows) or not isinstance(self.rows, PackedRows):
-            self.rows.extend(other.rows)
+        """Append the rows of `other`; few stay flat, or are made that."""
+        packed = [isinstance(facts.rows, PackedRows) for facts in (self, other)]
+        if any(packed) and self.count + other.count <= PACKED_FROM:
+            if packed[0]:
+                self.rows = self.rows[:]
+            self.rows.extend(other.rows[:] if packed[1] else other.rows)
+        elif any(packed):
+            if not packed[0]:
+                self.pack()
+                self.settle()
+            (self.rows.extend if packed[1] else self.rows.append)(other.rows)
         else:
-            self.rows.append(other.rows)
+            self.rows.extend(other.rows)
         self.history.extend(other.history)
         self.icmp_sender.extend(other.icmp_sender)
         self.transitions.extend(other.transitions)

@@ -16,7 +16,7 @@ from array import array
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from analyzer.flows.columns import BY_NAME, NAMES, Column, address_text
+from analyzer.flows.columns import BY_NAME, NAMES, Column, address_text, ipv4_text
 from analyzer.flows.facts import INDEX, IPV6, WIDTH
 from analyzer.flows.packed import gathered
 
@@ -204,6 +204,7 @@ class _Rendering:
         zeros: cython.ulonglong
         high: cython.ulonglong
         low: cython.ulonglong
+        ipv6: cython.ulonglong
         made: list = []
         values: list
         alike: list
@@ -238,7 +239,8 @@ class _Rendering:
                     values.append(render(getters[where](table, row)))
                 elif how == _IS_ADDRESS:
                     high, low = words[at + where], words[at + where + 1]
-                    values.append(render(address_text(high, low, (words[at + self._bits] & _IPV6) != 0)))
+                    ipv6 = words[at + self._bits] & _IPV6
+                    values.append(render(address_text(high, low, True) if ipv6 else ipv4_text(low & 0xFFFFFFFF)))
                 else:
                     values.append(alike[where])
             made.append(values)
