@@ -19,7 +19,7 @@ from pcaps_cases import PCAPS
 
 from analyzer.cli import main
 from analyzer.findings import counting
-from analyzer.flows import packed
+from analyzer.flows import facts, packed
 from analyzer.flows.facts import INDEX, WIDTH, FlowFacts
 from analyzer.tcp import tracker
 
@@ -99,8 +99,38 @@ def test_packed_rows_can_be_sent_to_another_process() -> None:
     assert list(pickle.loads(pickle.dumps(rows, protocol=5))) == list(flat)
 
 
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("count", [0, 3])
+@pytest.mark.parametrize("is_packed", [True, False])
+def test_facts_can_be_sent_in_every_form(is_packed: bool, count: int, protocol: int) -> None:
+    sent = facts_of(count)
+    sent.late = {7: array("Q", [8, 9])}
+    expected = list(sent.rows)
+    if is_packed:
+        sent.pack()
+        sent.settle()
+    got = pickle.loads(pickle.dumps(sent, protocol))
+    assert (got.count, list(got.rows), got.history, got.late) == (count, expected, sent.history, sent.late)
+    got.extend(facts_of(1))  # an array of its own, not somebody's buffer
+    assert len(got.rows) == (count + 1) * WIDTH
+
+
+def test_flat_facts_are_sent_without_a_copy() -> None:
+    sent, buffers = facts_of(3), []
+    head = pickle.dumps(sent, 5, buffer_callback=buffers.append)
+    (buffer,) = buffers
+    assert buffer.raw().nbytes == 3 * WIDTH * 8
+    there = array("Q", buffer.raw().tobytes())
+    got = pickle.loads(head, buffers=[there])
+    assert got.rows is there
+
+
+@pytest.mark.parametrize("kept_flat", [True, False])
 @pytest.mark.parametrize("flat_first", [True, False])
-def test_facts_are_joined_whatever_their_form(flat_first: bool) -> None:
+def test_facts_are_joined_whatever_their_form(
+    flat_first: bool, kept_flat: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facts, "PACKED_FROM", 8 if kept_flat else 7)
     flat, small = facts_of(5), facts_of(3)
     small.pack()
     small.settle()
@@ -108,6 +138,7 @@ def test_facts_are_joined_whatever_their_form(flat_first: bool) -> None:
     expected = [*one.rows, *other.rows]
     one.extend(other)
     assert (one.count, list(one.rows)) == (8, expected)
+    assert isinstance(one.rows, array) == kept_flat
     assert one.column("o_port") == array("Q", expected[INDEX["o_port"] :: WIDTH])
 
 
@@ -119,6 +150,33 @@ def facts_of(count: int) -> FlowFacts:
     made.icmp_sender = [None] * count
     made.transitions = [b""] * count
     return made
+
+
+VALUES = st.lists(st.one_of(st.integers(0, 60), st.integers(0, 2_000), st.integers(0, MOST)), max_size=60)
+
+
+@given(values=VALUES, different=st.booleans())
+def test_places_come_in_order_of_their_values(implementation: Any, values: list[int], different: bool) -> None:
+    module = implementation.load("analyzer.flows.packed")
+    values = list(dict.fromkeys(values)) if different else values
+    found = module.in_order(array("Q", values))
+    assert list(found) == sorted(range(len(values)), key=values.__getitem__)
+    assert list(module.times(found, 101)) == [101 * place for place in found]
+
+
+@given(kind_of=st.lists(st.integers(0, 3), max_size=30), wanted=st.lists(st.booleans(), min_size=4, max_size=4))
+def test_rows_of_wanted_kinds_are_found(implementation: Any, kind_of: list[int], wanted: list[bool]) -> None:
+    module = implementation.load("analyzer.flows.packed")
+    kinds = module.Kinds(array("I", kind_of), array("Q"), array("Q"))
+    assert module.of_kinds(kinds, wanted) == [at for at, kind in enumerate(kind_of) if wanted[kind]]
+
+
+@given(values=VALUES, sought=VALUES)
+def test_values_are_found_among_those_that_ascend(implementation: Any, values: list[int], sought: list[int]) -> None:
+    module = implementation.load("analyzer.findings.counting")
+    values = sorted(set(values))
+    found = module.found_in(array("Q", values), array("Q", sought))
+    assert list(found) == [values.index(one) if one in values else -1 for one in sought]
 
 
 QUESTIONS = (["report", "--json"], ["flows", "--json"], ["states", "--json"], ["states", "--every", "1s", "--json"])

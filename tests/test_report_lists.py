@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import pytest
@@ -9,6 +10,7 @@ from pcaps_cases import PCAPS
 
 import analyzer
 from analyzer.flows import columns, rendering, verdict
+from analyzer.report import jsontext
 
 
 @pytest.fixture(
@@ -37,10 +39,20 @@ def test_lists_are_those_of_the_columns(analysis):
 @pytest.mark.parametrize("names", [columns.NAMES, ("close",), ("flow",), ("history", "close", "flow"), ()], ids=len)
 def test_many_records_are_those_of_each_flow(analysis, names, monkeypatch):
     monkeypatch.setattr(rendering, "MAX_KINDS", 3)  # so that what is remembered is forgotten, too
+    monkeypatch.setattr(rendering, "BLOCK_ROWS", 5)
     alone = [columns.record(analysis.table, row, names) for row in analysis.rows]
     together = list(rendering.records(analysis.table, analysis.rows, names))
     assert together == alone
     assert [list(one) for one in together] == [list(one) for one in alone]
+
+
+@pytest.mark.parametrize("names", [columns.NAMES, ("close",), ("flow",), ("history", "close", "flow"), ()], ids=len)
+def test_json_text_is_that_of_the_records(analysis, names):
+    rows = list(reversed(analysis.rows))
+    records = [columns.record(analysis.table, row, names) for row in rows]
+    assert list(jsontext.objects(analysis.table, rows, names)) == list(map(json.dumps, records))
+    told = [json.dumps(record | {"why": f'"{row}"'}) for record, row in zip(records, rows, strict=True)]
+    assert list(jsontext.objects(analysis.table, rows, names, why='"{}"'.format)) == told
 
 
 def test_frames_hold_what_the_records_hold(analysis):

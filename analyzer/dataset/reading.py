@@ -103,7 +103,7 @@ class Reader:
         try:
             file = self._open(part)
             table = file.read_row_groups([places[group] for group in groups], columns=names, use_threads=False)
-            columns: Columns = {name: _numpy(table[name]) for name in names if name != "icmp_sender"}
+            columns: Columns = {name: form.numbers(table[name]) for name in names if name != "icmp_sender"}
             columns["packet"] = self._numbers.of(part, columns["packet"])
         except failures() as error:
             self._note(part, error)
@@ -178,14 +178,6 @@ def _pieces(groups: list[Group], *, whole: bool) -> Iterator[list[Group]]:
 
 #: what a row counts for in progress, as in a capture of headers
 _ROW_BYTES = 64
-
-
-def _numpy(column: Any) -> Any:
-    """A column without nulls as one numpy array."""
-    import numpy
-
-    chunks = [chunk.to_numpy(zero_copy_only=True) for chunk in column.chunks]
-    return chunks[0] if len(chunks) == 1 else numpy.concatenate(chunks)
 
 
 def _joined(several: list[Columns]) -> Columns:

@@ -133,8 +133,8 @@ class _Rows:
         shards = (hashed * numpy.uint64(self._shards) // numpy.uint64(SHARDS)).astype(numpy.uint8)
         order = numpy.argsort(shards, kind="stable")
         shards = shards[order]
-        columns = [arrow.array(shards)]
-        columns.extend(arrow.array(view[order]) for view in views.values())
+        columns = [form.column(shards)]
+        columns.extend(form.column(view[order]) for view in views.values())
         columns.append(self._sender_column(arrow, order))
         table = arrow.Table.from_arrays(columns, schema=form.schema())
         edges = numpy.searchsorted(shards, numpy.arange(self._shards + 1))
@@ -201,6 +201,6 @@ class _Frames(ExitStack):
             path = self.enter_context(self._store.appearing(self._name))
             parquet = need("pyarrow.parquet")
             self._writer = self.enter_context(parquet.ParquetWriter(path, _frames_schema(), **form.writer_options()))
-        columns = [arrow.array(numpy.concatenate(each)) for each in (self._packets, self._times)]
+        columns = [form.column(numpy.concatenate(each)) for each in (self._packets, self._times)]
         self._writer.write_table(arrow.Table.from_arrays(columns, schema=_frames_schema()))
         self._packets, self._times, self._held = [], [], 0

@@ -48,6 +48,14 @@ def test_what_is_counted_is_what_is_in_the_captures(tmp_path, capsys) -> None:
     assert (said["packets"], said["segments"]) == (9, 8)
 
 
+def test_pandas_is_not_needed_to_make_and_to_read_a_data_set(tmp_path) -> None:
+    """Its import takes longer than all that is done to a million rows, and Arrow likes to do it unasked."""
+    capture = tiny_pcap.write(tmp_path / "a.pcap", *tiny_pcap.graceful(), (1.0, tiny_pcap.udp()))
+    made = "import sys; from analyzer.cli import main; sys.exit(main(sys.argv[1:]) or 'pandas' in sys.modules)"
+    for words in (["index", capture, "-o", tmp_path / "d"], ["report", tmp_path / "d"], ["flows", tmp_path / "d"]):
+        subprocess.run([sys.executable, "-c", made, *map(str, words)], check=True, stdout=subprocess.DEVNULL)
+
+
 def test_a_capture_that_has_grown_replaces_its_older_state(tmp_path, capsys, ask) -> None:
     capture = Path(tiny_pcap.write(tmp_path / "a.pcap", *tiny_pcap.graceful(), (1.0, tiny_pcap.udp())))
     dataset = tmp_path / "d"
