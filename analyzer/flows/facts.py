@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from struct import Struct
 from typing import Any
 
-from analyzer.flows.packed import PackedRows
+from analyzer.flows.packed import PackedRows, gathered
 
 #: (high, low) halves of an address → the key of a host, in the order of addresses. Bytes, because Python keys their
 #: hash with a secret; that of numbers, and of tuples of them, a sender can choose: all alike, each look-up a search.
@@ -237,12 +237,12 @@ class FlowFacts:
     def chosen(self, rows: Iterable[int]) -> FlowFacts:
         """Only these rows."""
         some = FlowFacts()
-        for row in rows:
-            some.rows.extend(self.rows[row * WIDTH : (row + 1) * WIDTH])
-            some.history.append(self.history[row])
-            some.icmp_sender.append(self.icmp_sender[row])
-            some.transitions.append(self.transitions[row])
-            some.count += 1
+        places = array("Q", rows)
+        some.count = len(places)
+        some.rows = gathered(self.rows, WIDTH, places, range(some.count), range(WIDTH))
+        some.history = [self.history[row] for row in places]
+        some.icmp_sender = [self.icmp_sender[row] for row in places]
+        some.transitions = [self.transitions[row] for row in places]
         firsts = set(some.column("first_packet"))
         some.late = {first: packets for first, packets in self.late.items() if first in firsts}
         some.foreign = {first: packets for first, packets in self.foreign.items() if first in firsts}
