@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     reporter = "analyzer.report.document" if args.json else "analyzer.report.text"
 
     def load() -> None:
-        """What takes time, where that is at hand: at the latest it is imported where it is used."""
+        """Import what a report takes, while others are at work; where nobody is, it is imported where it is used."""
         for name in ("analyzer.findings", "analyzer.listeners", "analyzer.report.display", reporter):
             import_module(name)
 

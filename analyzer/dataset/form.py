@@ -54,6 +54,8 @@ def numbers(column: Any) -> Any:
     import numpy
 
     chunks = [numpy.from_dlpack(chunk) for chunk in column.chunks]
+    if not chunks:
+        return numpy.empty(0, dtype=column.type.to_pandas_dtype())
     return chunks[0] if len(chunks) == 1 else numpy.concatenate(chunks)
 
 

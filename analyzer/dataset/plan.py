@@ -179,6 +179,5 @@ def latest_times(store: Store, part: Part) -> Any:
         folders.append(form.FRAMES)
     for folder in folders:
         table = parquet.read_table(store.open(f"{folder}/{part.file}.parquet"), columns=["packet", "ts_ns"])
-        if len(table):
-            times[form.numbers(table["packet"]).astype(numpy.int64) - 1] = form.numbers(table["ts_ns"])
+        times[form.numbers(table["packet"]).astype(numpy.int64) - 1] = form.numbers(table["ts_ns"])
     return numpy.maximum.accumulate(times)

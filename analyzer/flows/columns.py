@@ -48,7 +48,7 @@ _R_HI, _R_LO, _R_PORT = INDEX["r_hi"], INDEX["r_lo"], INDEX["r_port"]
 
 def address_text(high: int, low: int, ipv6: bool) -> str:
     """An address as its family writes it, from the two halves of a row."""
-    return _ipv6_text(host_key(high, low)) if ipv6 else ipv4_text(low & 0xFFFFFFFF)
+    return _ipv6_text(host_key(high, low)) if ipv6 else _ipv4_text(low & 0xFFFFFFFF)
 
 
 @lru_cache(maxsize=65536)
@@ -59,8 +59,7 @@ def _ipv6_text(packed: bytes) -> str:
 
 
 @lru_cache(maxsize=64)  # several columns of a flow, and what is said of it, have the same two
-def ipv4_text(number: int) -> str:
-    """An IPv4 address from its 32 bits."""
+def _ipv4_text(number: int) -> str:
     return f"{number >> 24}.{number >> 16 & 0xFF}.{number >> 8 & 0xFF}.{number & 0xFF}"
 
 

@@ -14,9 +14,9 @@ except ModuleNotFoundError:
 
 from array import array
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from analyzer.flows.columns import BY_NAME, NAMES, Column, address_text, ipv4_text
+from analyzer.flows.columns import BY_NAME, NAMES, Column, address_text
 from analyzer.flows.facts import INDEX, IPV6, WIDTH
 from analyzer.flows.packed import gathered
 
@@ -30,10 +30,11 @@ MAX_KINDS = 4096
 #: flows whose facts are gathered together: they fit a processor's cache
 BLOCK_ROWS = 512
 
-_RAW, _ADDRESS, _OWN, _ALIKE = range(4)
-_IS_RAW = cython.declare(cython.int, _RAW)
-_IS_ADDRESS = cython.declare(cython.int, _ADDRESS)
-_IS_OWN = cython.declare(cython.int, _OWN)
+# How the value of a part is had.
+_RAW = cython.declare(cython.int, 0)
+_ADDRESS = cython.declare(cython.int, 1)
+_OWN = cython.declare(cython.int, 2)
+_ALIKE = cython.declare(cython.int, 3)
 _IPV6 = cython.declare(cython.ulonglong, IPV6)
 
 
@@ -76,29 +77,13 @@ def rendered(
         yield from rendering.block(block)
 
 
-@cython.final
-@cython.cclass
-class _Group:
-    """Columns that follow from the same, and their values by that."""
+class _Group(NamedTuple):
+    """Columns that follow from the same, the places of that in a row of what is gathered, and their values by it."""
 
-    if cython.compiled:
-        columns = cython.declare(list)
-        positions = cython.declare(list)
-        zeros = cython.declare(list)
-        final = cython.declare(cython.bint)
-        history = cython.declare(cython.bint)
-        sender = cython.declare(cython.bint)
-        known = cython.declare(dict)
-
-    def __init__(self, columns: list[Column], at: dict[int, int]) -> None:
-        first = columns[0]
-        self.columns = columns
-        self.positions = [at[INDEX[name]] for name in first.facts]
-        self.zeros = [at[INDEX[name]] for name in first.zeros]
-        self.final = first.final
-        self.history = first.history
-        self.sender = first.sender
-        self.known = {}
+    columns: list[Column]
+    facts: list[int]
+    zeros: list[int]
+    known: dict[Any, list[Any]]
 
 
 @cython.final
@@ -153,7 +138,15 @@ class _Rendering:
         groups: dict[Any, list[Column]] = {}
         for column in shared:
             groups.setdefault(column.follows, []).append(column)
-        self._groups = [_Group(group, alike_at | zero_at) for group in groups.values()]
+        self._groups = [
+            _Group(
+                group,
+                [alike_at[INDEX[name]] for name in group[0].facts],
+                [zero_at[INDEX[name]] for name in group[0].zeros],
+                {},
+            )
+            for group in groups.values()
+        ]
         # Where the value of each shared column is among those that a row's groups have, one after the other.
         place = {column.name: at for at, column in enumerate([one for group in groups.values() for one in group])}
         parts = [(name,) for name in names] if join is None else runs(names)
@@ -204,7 +197,6 @@ class _Rendering:
         zeros: cython.ulonglong
         high: cython.ulonglong
         low: cython.ulonglong
-        ipv6: cython.ulonglong
         made: list = []
         values: list
         alike: list
@@ -230,17 +222,16 @@ class _Rendering:
             for part in range(self._count):
                 how = self._how[part]
                 where = self._where[part]
-                if how == _IS_RAW:
+                if how == _RAW:
                     if as_text:
                         values.append(f"{words[at + where]}")
                     else:
                         values.append(words[at + where])
-                elif how == _IS_OWN:
+                elif how == _OWN:
                     values.append(render(getters[where](table, row)))
-                elif how == _IS_ADDRESS:
+                elif how == _ADDRESS:
                     high, low = words[at + where], words[at + where + 1]
-                    ipv6 = words[at + self._bits] & _IPV6
-                    values.append(render(address_text(high, low, True) if ipv6 else ipv4_text(low & 0xFFFFFFFF)))
+                    values.append(render(address_text(high, low, words[at + self._bits] & _IPV6 != 0)))
                 else:
                     values.append(alike[where])
             made.append(values)
@@ -249,16 +240,15 @@ class _Rendering:
     def _alike(self, row: int, words: array[int], kind: tuple) -> list:
         """The values, by part, of what flows like this one are alike in."""
         told: list = []
-        group: _Group
         _, _, final, history, sender = kind
-        for one in self._groups:
-            group = one
+        for group in self._groups:
+            follows = group.columns[0]
             like = (
-                tuple([words[at] for at in group.positions]),
+                tuple([words[at] for at in group.facts]),
                 tuple([words[at] == 0 for at in group.zeros]),
-                final if group.final else None,
-                history if group.history else None,
-                sender if group.sender else None,
+                final if follows.final else None,
+                history if follows.history else None,
+                sender if follows.sender else None,
             )
             some = group.known.get(like)
             if some is None:

@@ -27,8 +27,7 @@ IN_VAIN = 3
 FINS_IN_DOUBT = 2
 #: final states remembered, because several columns want those of the same row
 FINALS_KEPT = 65_536
-#: states that no timer ends and no listener decides; those that last until a retransmission timer gives up
-LASTING = frozenset((states.CLOSED, states.LISTEN, states.CLOSE_WAIT, states.FIN_WAIT_2))
+#: states that last until a retransmission timer gives up
 WAITING = frozenset((states.SYN_SENT, states.SYN_RECEIVED, states.FIN_WAIT_1, states.CLOSING, states.LAST_ACK))
 
 
@@ -297,8 +296,6 @@ class FlowTable:
         if unrepeated and self.kept_no_state(row, self.end_ns):
             return states.LISTEN, states.TIMER
         until = self.flat[start + _DOUBT_UNTIL]
-        if not until and state in LASTING:
-            return state, basis
         if until and basis == states.INFERRED:
             repeats = self.fact(row, end + "doubt_repeats")
             state_before, since = self.fact(row, end + "doubt_state"), self.fact(row, end + "doubt_since_ns")

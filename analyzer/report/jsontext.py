@@ -35,13 +35,12 @@ def objects(
 ) -> Iterator[str]:
     """One object a flow: its columns `names`, then what `more` gives for its row by keyword."""
     keys = [_key(run[0]) if len(run) == 1 else "" for run in runs(names)] + [_key(key) for key in more]
-    pieces = [piece for number, key in enumerate(keys) for piece in (f"{', ' if number else '{'}{key}", "")]
-    whole = pieces if pieces else ["{", ""]
+    # What stands before each value, and a place for that.
+    pieces = [piece for number, key in enumerate(keys) for piece in (f", {key}" if number else key, "")]
     extras = tuple(more.values())
     for row, values in zip(rows, rendered(table, rows, names, text, _members), strict=True):
-        values += [text(extra(row)) for extra in extras]
-        whole[1 : len(pieces) : 2] = values
-        yield "".join(whole) + "}"
+        pieces[1::2] = (*values, *[text(extra(row)) for extra in extras])
+        yield f"{{{''.join(pieces)}}}"
 
 
 def _key(name: str) -> str:
