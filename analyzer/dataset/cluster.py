@@ -18,7 +18,7 @@ from analyzer.dataset.form import Settings
 from analyzer.dataset.indexing import Done, Wanted
 from analyzer.dataset.plan import Plan, make_plan
 from analyzer.dataset.store import Store, need
-from analyzer.dataset.tracking import Shard, check_scopes, merge, track
+from analyzer.dataset.tracking import Shard, check_scopes, merge, track, united
 from analyzer.engine import Options, Result
 from analyzer.errors import AnalyzerError, ClusterError
 from analyzer.flows.facts import FlowFacts
@@ -29,6 +29,9 @@ Progress = Callable[[int, int | None], None]
 LOCAL = "local"
 #: how often a task is tried again where its worker died: machines that go away are ordinary in a cluster
 RETRIES = 5
+#: of every thread of the workers, where there are so many shards: each task of a report costs 3 ms around what it does,
+#: and with fewer of them one that takes longer is waited for longer
+TASKS_A_THREAD = 4
 #: flows of a shard from which on they are packed, which takes less time than to send them as they are
 PACKED_FROM = 1024
 #: seconds to wait for a scheduler that does not answer
@@ -82,16 +85,23 @@ def run(root: str, options: Options, scheduler: str, progress: Progress | None =
 
 
 def tracked(client: Any, root: str, plan: Plan, options: Options, scoped: bool) -> list[Any]:
-    """A future of each `Shard`."""
+    """A future of each `Shard`: one shard of the data set, or several that lie beside each other."""
     # A task, not data sent once: what died with a worker is made again.
     planned = submit(client, make_plan, root)
-    return [submit(client, track_shard, planned, options, scoped, shard) for shard in range(plan.settings.shards)]
+    together = _together(plan.settings.shards, sum(client.nthreads().values()))
+    return [submit(client, track_shards, planned, options, scoped, some) for some in together]
 
 
-def track_shard(plan: Plan, options: Options, scoped: bool, shard: int) -> Shard:
-    """One shard, on a worker; many flows packed, to be sent and to lie beside those of all others."""
-    facts, tracker, reader = track(plan, options, scoped=scoped, shards=[shard])
-    return Shard.of(packed(facts), tracker, reader)
+def _together(shards: int, threads: int) -> list[range]:
+    """Which shards are one task; each by itself where nobody is at work yet."""
+    tasks = min(shards, threads * TASKS_A_THREAD) or shards
+    return [range(shards * task // tasks, shards * (task + 1) // tasks) for task in range(tasks)]
+
+
+def track_shards(plan: Plan, options: Options, scoped: bool, shards: Sequence[int]) -> Shard:
+    """Some shards, one after the other, on a worker; many flows packed, to be sent and to lie beside those of others."""
+    found = united(Shard.of(*track(plan, options, scoped=scoped, shards=[shard])) for shard in shards)
+    return found._replace(facts=packed(found.facts))
 
 
 def packed(facts: FlowFacts) -> FlowFacts:

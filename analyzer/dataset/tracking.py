@@ -6,7 +6,7 @@ Owns the order of these steps on one machine; `cluster` has those on many.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from analyzer.capture.health import CaptureHealth, FileHealth
@@ -47,6 +47,19 @@ class Shard(NamedTuple):
         """What `track` gave, less the tracker."""
         counts = tracked_by(tracker)
         return cls(facts, tracker.streams.tobytes(), counts, tracker.last_ns, reader.names, reader.damaged)
+
+
+def united(shards: Iterable[Shard]) -> Shard:
+    """Several as one."""
+    some = list(shards)
+    return Shard(
+        facts=joined(shard.facts for shard in some),
+        streams=b"".join(shard.streams for shard in some),
+        counts=sums([shard.counts for shard in some]),
+        last_ns=max(shard.last_ns for shard in some),
+        names=some[0].names,
+        damaged=[each for shard in some for each in shard.damaged],
+    )
 
 
 def run(root: str, options: Options, progress: Progress | None = None, meanwhile: Meanwhile | None = None) -> Result:
