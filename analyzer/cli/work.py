@@ -74,13 +74,19 @@ def reported(args: argparse.Namespace, meanwhile: Callable[[], object] | None = 
         return
     from analyzer.dataset import reporting
 
-    with sharded(args, say_damage=False) as shards:
+    with sharded(args, say_damage=False, meanwhile=meanwhile) as shards:
         made = reporting.report(shards, arguments.options_of(args))
     yield made
 
 
 @contextmanager
-def sharded(args: argparse.Namespace, *, keep_transitions: bool = False, say_damage: bool = True) -> Iterator[Shards]:
+def sharded(
+    args: argparse.Namespace,
+    *,
+    keep_transitions: bool = False,
+    say_damage: bool = True,
+    meanwhile: Callable[[], object] | None = None,
+) -> Iterator[Shards]:
     """The shards of the data set of `args`, tracked and judged on the workers of a cluster, as `analyze` would."""
     from analyzer.dataset.judging import judged
 
@@ -89,7 +95,7 @@ def sharded(args: argparse.Namespace, *, keep_transitions: bool = False, say_dam
     data_set = data_set_of(args.captures)
     with ExitStack() as stack:
         with progress("reading") as tell:
-            shards = stack.enter_context(judged(data_set, options, args.scheduler, timers, selection, tell))
+            shards = stack.enter_context(judged(data_set, options, args.scheduler, timers, selection, tell, meanwhile))
         if say_damage:
             say_damage_of(shards.whole)
         yield shards

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 from analyzer.capture.sources import reason
 from analyzer.dataset import indexing, is_url
@@ -130,9 +131,18 @@ def index(
             yield one
 
 
-def submit(client: Any, task: Any, *words: Any) -> Any:
-    """A future of what `task` gives, which other workers try again where one dies."""
-    return client.submit(task, *words, pure=False, retries=RETRIES)
+def submit(client: Any, task: Any, *words: Any, kind: str | None = None, priority: int = 0) -> Any:
+    """A future of what `task` gives, which other workers try again where one dies.
+
+    Dask tells from earlier tasks of a kind how long one takes, and of a kind that is new expects half a second.
+    """
+    key = f"{kind or task.__name__}-{uuid4().hex}"
+    return client.submit(task, *words, key=key, pure=False, retries=RETRIES, priority=priority)
+
+
+def light(client: Any, task: Any, *words: Any, priority: int = 0) -> Any:
+    """`submit` for what takes milliseconds: of one kind, so that none is sent away from its shard for another's sake."""
+    return submit(client, task, *words, kind="light", priority=priority)
 
 
 def gathered(client: Any, futures: list[Any], progress: Progress | None = None) -> list[Any]:

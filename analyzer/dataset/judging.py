@@ -11,12 +11,13 @@ import pickle
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 from analyzer import selection as choosing
 from analyzer.dataset import cluster, is_url
-from analyzer.dataset.cluster import Progress, gathered, submit
+from analyzer.dataset.cluster import Progress, gathered, light
 from analyzer.dataset.plan import Damaged, make_plan
 from analyzer.dataset.tracking import Shard, check_scopes, put_together
 from analyzer.engine import Options, Result
@@ -25,9 +26,12 @@ from analyzer.flows import facts as f
 from analyzer.flows.evidence import Evidence, Listener
 from analyzer.flows.facts import INDEX, WIDTH, FlowFacts
 from analyzer.flows.table import FlowTable
+from analyzer.jobs import Meanwhile
 from analyzer.selection import Selection
 from analyzer.tcp.timers import Timers
 
+#: priorities of tasks: of what all others need, and of what nobody waits for yet
+SOONER, LATER = 1, -1
 #: flows of which one worker holds something at a time where something of all has to meet (8 to 100 bytes of each)
 FLOWS_A_WAY = 8_000_000
 
@@ -84,24 +88,36 @@ class Shards:
         """Begin with that; the value waits for it."""
         shared = self._shared(rest)
         futures = [
-            submit(self._client, told, task, *mine, shared) for mine in zip(self._judged, *of_shards, strict=True)
+            light(self._client, told, task, *mine, shared) for mine in zip(self._judged, *of_shards, strict=True)
         ]
         return lambda: _opened(self._client, futures)
 
-    def asked(self, question: Question[Any, Answer]) -> Callable[[], Answer]:
-        """Begin to ask all flows; the value waits for what they say."""
-        if hasattr(question, "parts"):
-            asked = self._shared((question, self.ways))
-            parts = [submit(self._client, done, parts_of, shard, asked) for shard in self._judged]
-            futures = _across(self._client, met, parts, self.ways, self._shared((question,)))
-        else:
-            shared = self._shared((question,))
-            futures = [submit(self._client, told, answer, shard, shared) for shard in self._judged]
+    def asked(self, questions: Sequence[Question[Any, Any]]) -> list[Callable[[], Any]]:
+        """Begin to ask all flows, once what was begun before is done; a value each, which waits for what they say."""
+        plain = [question for question in questions if not hasattr(question, "parts")]
+        shared = self._shared((plain,)) if plain else None
+        futures = [light(self._client, told, answers, shard, shared, priority=LATER) for shard in self._judged if plain]
+        said = cache(lambda: [*zip(*_opened(self._client, futures), strict=True)])
+        places = iter(range(len(plain)))
+
+        def wait(question: Question[Any, Any]) -> Callable[[], Any]:
+            if hasattr(question, "parts"):
+                return self._met(question)
+            place = next(places)
+            return lambda: question.joined(said()[place])
+
+        return [wait(question) for question in questions]
+
+    def _met(self, question: Question[Any, Answer]) -> Callable[[], Answer]:
+        """The same for one that has `parts`."""
+        asked = self._shared((question, self.ways))
+        parts = [light(self._client, done, parts_of, shard, asked, priority=LATER) for shard in self._judged]
+        futures = _across(self._client, met, parts, self.ways, self._shared((question,)))
         return lambda: question.joined(_opened(self._client, futures))
 
     def _shared(self, rest: tuple[Any, ...]) -> Any:
         """What all tasks need, sent once: a worker fetches it from where it is."""
-        return submit(self._client, as_it_is, pickle.dumps(rest, 5))
+        return light(self._client, as_it_is, pickle.dumps(rest, 5))
 
 
 @contextmanager
@@ -112,23 +128,30 @@ def judged(
     timers: Timers,
     selection: Selection,
     progress: Progress | None = None,
+    meanwhile: Meanwhile | None = None,
 ) -> Iterator[Shards]:
-    """The shards of the data set `root` on workers. Raises ClusterError, CaptureError, UsageError."""
+    """The shards of the data set `root` on workers. `meanwhile` is called while they are at work.
+
+    Raises ClusterError, CaptureError, UsageError.
+    """
     root = root if is_url(root) else os.path.abspath(root)
     plan = make_plan(root)
     scoped = check_scopes(plan, options)
     with cluster.connected(scheduler) as client:
         tracked = cluster.tracked(client, root, plan, options, scoped)
-        summaries: list[Summary] = gathered(client, [submit(client, summary, shard) for shard in tracked], progress)
+        if meanwhile is not None:
+            meanwhile()
+        summaries: list[Summary] = gathered(client, [light(client, summary, shard) for shard in tracked], progress)
         whole = put_together(plan, FlowFacts(), summaries)
         flows = sum(one.flows for one in summaries)
-        numbers = _numbers(client, tracked, _ways(flows), max(one.last_opened for one in summaries))
         view = View(whole.end_ns, timers, summaries[0].names, selection)
         known = Evidence(holes=any(one.holes for one in summaries))
         doubted = set().union(*(one.doubted for one in summaries))
-        known.add(gathered(client, [submit(client, shown_by, shard, view, known, doubted) for shard in tracked]))
-        shared = submit(client, as_it_is, known)
-        shards = [submit(client, judge, *mine, view, shared) for mine in zip(tracked, numbers, strict=True)]
+        shown = [light(client, shown_by, shard, view, known, doubted) for shard in tracked]
+        numbers = _numbers(client, tracked, _ways(flows), max(one.last_opened for one in summaries))
+        known.add(gathered(client, shown))
+        shared = light(client, as_it_is, known)
+        shards = [light(client, judge, *mine, view, shared, priority=SOONER) for mine in zip(tracked, numbers, strict=True)]
         del tracked, numbers  # from here on held where `judge` needs them
         yield Shards(client, whole, view, known, shards, flows)
 
@@ -184,9 +207,9 @@ def told(task: Any, shard: Judged, *mine_and_rest: Any) -> bytes:
     return pickle.dumps(done(task, shard, *mine_and_rest), 5)
 
 
-def answer(shard: Judged, question: Question[Any, Any]) -> Any:
-    """What the flows of a shard say to a question."""
-    return question.of(shard.table)
+def answers(shard: Judged, questions: Sequence[Question[Any, Any]]) -> list[Any]:
+    """What the flows of a shard say to each question."""
+    return [question.of(shard.table) for question in questions]
 
 
 def parts_of(shard: Judged, question: Any, ways: int) -> list[Any]:
@@ -277,12 +300,12 @@ def _opened(client: Any, futures: list[Any]) -> list[Any]:
 def _numbers(client: Any, tracked: Sequence[Any], ways: int, last_opened: int) -> list[Any]:
     """A future a shard, of its flow numbers as `tcp.sharding.number_flows` gives them."""
     edges = [*(last_opened * way // ways for way in range(ways)), last_opened + 1]
-    parts = [submit(client, opened, shard, edges) for shard in tracked]
+    parts = [light(client, opened, shard, edges) for shard in tracked]
     ranges = _across(client, ranked, parts, ways)
-    events = gathered(client, [submit(client, events_of, one) for one in ranges])
+    events = gathered(client, [light(client, events_of, one) for one in ranges])
     before = [0, *accumulate(events)][:-1]
     return [
-        submit(client, numbered, shard, edges, before, [submit(client, places_of, one, number) for one in ranges])
+        light(client, numbered, shard, edges, before, [light(client, places_of, one, number) for one in ranges])
         for number, shard in enumerate(tracked)
     ]
 
@@ -290,7 +313,7 @@ def _numbers(client: Any, tracked: Sequence[Any], ways: int, last_opened: int) -
 def _across(client: Any, task: Any, of_shards: Sequence[Any], ways: int, *rest: Any) -> list[Any]:
     """A future a way, of `task` with the parts that each shard has for it, as lists of one."""
     if ways == 1:
-        return [submit(client, task, list(of_shards), *rest)]
+        return [light(client, task, list(of_shards), *rest)]
     return [
-        submit(client, task, [submit(client, only, parts, way) for parts in of_shards], *rest) for way in range(ways)
+        light(client, task, [light(client, only, parts, way) for parts in of_shards], *rest) for way in range(ways)
     ]

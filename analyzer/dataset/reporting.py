@@ -163,7 +163,7 @@ def asked_first(shards: Shards, capture: CaptureView) -> list[Asked]:
     """What causes ask in any case, put to the shards now."""
     view = shards.view
     first = [question for cause in CAUSES for question in cause.asks(capture, view.end_ns, view.timers)]
-    return [(question, cache(shards.asked(question))) for question in first]
+    return [(question, cache(wait)) for question, wait in zip(first, shards.asked(first), strict=True)]
 
 
 class _Elsewhere:
@@ -179,7 +179,8 @@ class _Elsewhere:
             if type(asked) is type(question) and asked == question:
                 known: Answer = said()
                 return known
-        self._asked.append((question, cache(self._shards.asked(question))))
+        (wait,) = self._shards.asked([question])
+        self._asked.append((question, cache(wait)))
         return self.ask(question)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable
 from struct import Struct
+from sys import getsizeof
 from typing import Any
 
 from analyzer.flows.packed import PackedRows, gathered
@@ -182,6 +183,10 @@ class FlowFacts:
         self.transitions: list[bytes] = []
         self.late: dict[int, array[int]] = {}
         self.foreign: dict[int, array[int]] = {}
+
+    def __sizeof__(self) -> int:
+        """With its rows: who keeps it for others wants to know what it takes to hold and to send."""
+        return object.__sizeof__(self) + sum(map(getsizeof, (self.rows, self.packed, self.history, self.transitions)))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         state = {name: getattr(self, name) for name in self.__slots__}

@@ -16,6 +16,7 @@ except ModuleNotFoundError:
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from sys import getsizeof
 from typing import Any, NamedTuple
 
 #: rows of a chunk: enough to make its 103 columns cheap, few enough to span little time
@@ -95,6 +96,13 @@ class PackedRows:
 
     def __len__(self) -> int:
         return self._count * self._width
+
+    def __sizeof__(self) -> int:
+        chunk: _Chunk
+        size = object.__sizeof__(self)
+        for chunk in self._chunks:
+            size += sum(map(getsizeof, chunk.parts))
+        return size
 
     def append(self, flat: Any) -> None:
         """Take rows over from a flat array('Q')."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
+from sys import getsizeof
 
 from analyzer.flows import facts as f
 from analyzer.flows.evidence import Evidence, Shown
@@ -72,6 +73,9 @@ class FlowTable:
 
     def __len__(self) -> int:
         return self.facts.count
+
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + sum(map(getsizeof, (self.facts, self.order, self.base)))
 
     def fact(self, row: int, name: str) -> int:
         """One raw fact of row `row`."""
