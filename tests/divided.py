@@ -40,8 +40,10 @@ class Divided:
     def each(self, task: Any, *of_shards: Sequence[Any], rest: tuple[Any, ...] = ()) -> list[Any]:
         return [sent(task(*mine, *sent(rest))) for mine in zip(self._judged, *of_shards, strict=True)]
 
-    def asked(self, question: Any) -> Callable[[], Any]:
-        question = sent(question)
+    def asked(self, questions: Sequence[Any]) -> list[Callable[[], Any]]:
+        return [self._one_asked(sent(question)) for question in questions]
+
+    def _one_asked(self, question: Any) -> Callable[[], Any]:
         if hasattr(question, "parts"):
             parts = [sent(question.parts(shard.table, self.ways)) for shard in self._judged]
             answers = [sent(question.met([each[way] for each in parts])) for way in range(self.ways)]

@@ -100,7 +100,7 @@ def _together(shards: int, threads: int) -> list[range]:
 
 
 def track_shards(plan: Plan, options: Options, scoped: bool, shards: Sequence[int]) -> Shard:
-    """Some shards, one after the other, on a worker; many flows packed, to be sent and to lie beside those of others."""
+    """Some shards, one after the other, on a worker; many flows packed, to be sent and to lie beside others."""
     found = united(Shard.of(*track(plan, options, scoped=scoped, shards=[shard])) for shard in shards)
     return found._replace(facts=packed(found.facts))
 
@@ -141,7 +141,7 @@ def submit(client: Any, task: Any, *words: Any, kind: str | None = None, priorit
 
 
 def light(client: Any, task: Any, *words: Any, priority: int = 0) -> Any:
-    """`submit` for what takes milliseconds: of one kind, so that none is sent away from its shard for another's sake."""
+    """`submit` for what takes milliseconds: of one kind, so that none leaves its shard for a worker less busy."""
     return submit(client, task, *words, kind="light", priority=priority)
 
 

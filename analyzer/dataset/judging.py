@@ -151,7 +151,9 @@ def judged(
         numbers = _numbers(client, tracked, _ways(flows), max(one.last_opened for one in summaries))
         known.add(gathered(client, shown))
         shared = light(client, as_it_is, known)
-        shards = [light(client, judge, *mine, view, shared, priority=SOONER) for mine in zip(tracked, numbers, strict=True)]
+        shards = [
+            light(client, judge, *mine, view, shared, priority=SOONER) for mine in zip(tracked, numbers, strict=True)
+        ]
         del tracked, numbers  # from here on held where `judge` needs them
         yield Shards(client, whole, view, known, shards, flows)
 
@@ -314,6 +316,4 @@ def _across(client: Any, task: Any, of_shards: Sequence[Any], ways: int, *rest: 
     """A future a way, of `task` with the parts that each shard has for it, as lists of one."""
     if ways == 1:
         return [light(client, task, list(of_shards), *rest)]
-    return [
-        light(client, task, [light(client, only, parts, way) for parts in of_shards], *rest) for way in range(ways)
-    ]
+    return [light(client, task, [light(client, only, parts, way) for parts in of_shards], *rest) for way in range(ways)]

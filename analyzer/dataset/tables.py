@@ -1,5 +1,5 @@
-"""The flow table of a data set, written by the workers that tracked it: a Parquet file a shard. Rows never leave their
-worker.
+"""The flow table of a data set, written by the workers that tracked it: a Parquet file for what was tracked together.
+Rows never leave their worker.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import compress
 from typing import Any, Protocol, TypeVar
@@ -231,6 +231,10 @@ class Index:
         """Raw facts of many rows, in order, those of one after those of the one before."""
         return gathered(self._rows, WIDTH, self._order, rows, [INDEX[name] for name in names])
 
+    def each(self, rows: Sequence[int], *names: str) -> Iterator[tuple[int, ...]]:
+        """Raw facts of each row, in order."""
+        return zip(*(self.facts(rows, name) for name in names), strict=True)
+
     def originators(self, rows: Sequence[int]) -> int:
         """How many hosts rows originate from."""
         return counting.different(self.facts(rows, "o_hi", "o_lo"))
@@ -273,20 +277,22 @@ class Index:
 
     def by_listener(self, rows: Iterable[int]) -> list[tuple[ListenerKey, list[int]]]:
         """Rows by listener, the largest group first."""
-        listed = list(rows)
-        groups = counting.grouped(self.facts(listed, "r_hi", "r_lo", "r_port", "scope"), 4)
-        made = [(self.listener_key(listed[group[0]]), [listed[at] for at in group]) for group in groups]
-        return sorted(made, key=lambda group: -len(group[1]))
+        return [(self.listener_key(group[0]), group) for group in self.alike(rows, "r_hi", "r_lo", "r_port", "scope")]
 
-    def waited_out(self, row: int) -> bool:
-        """Whether the originator's attempt was over, by its retransmission timer, before the capture ended."""
-        expiry = self.table.timers.expiry_ns(
-            states.SYN_SENT,
-            self.fact(row, "o_refresh_ns"),
-            self.fact(row, "o_repeats"),
-            self.fact(row, "o_interval_ns"),
-        )
-        return expiry is not None and expiry < self.end_ns
+    def alike(self, rows: Iterable[int], *names: str) -> list[list[int]]:
+        """Rows by 2 to 4 raw facts that they have in common (of the last two none above 32 bits), most rows first."""
+        listed = list(rows)
+        groups = counting.grouped(self.facts(listed, *names), len(names))
+        return sorted(([listed[at] for at in group] for group in groups), key=len, reverse=True)
+
+    def waited_out(self, rows: Sequence[int]) -> list[bool]:
+        """Of each row, whether the originator's attempt was over, by its retransmission timer, before the capture
+        ended."""
+        expiry = self.table.timers.expiry_ns
+        ends = [
+            expiry(states.SYN_SENT, *facts) for facts in self.each(rows, "o_refresh_ns", "o_repeats", "o_interval_ns")
+        ]
+        return [end is not None and end < self.end_ns for end in ends]
 
     def rows_of(self, places: Iterable[int]) -> list[int]:
         """Rows, in order, of places in the facts (which are in order of leaving the tracker)."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from analyzer.findings.counting import Hosts
 from analyzer.findings.index import MAX_FLOWS, SECOND_NS, Host, Index, ListenerKey
 from analyzer.flows.columns import BY_NAME, host_text
+from analyzer.flows.facts import host_key
 
 MAX_FILTERED = 50  # flows in a display filter: a line that can still be read and pasted
 MAX_EXAMPLES = 3
@@ -33,9 +34,10 @@ def listener(key: ListenerKey) -> str:
     return endpoint(key[0], key[1])
 
 
-def target(index: Index, row: int) -> str:
-    """The address and port that a flow was meant for."""
-    return endpoint(index.responder(row), index.fact(row, "r_port"))
+def targets(index: Index, rows: Sequence[int]) -> str:
+    """The addresses and ports that flows were meant for."""
+    unique = list(dict.fromkeys(index.each(rows, "r_hi", "r_lo", "r_port")))
+    return _first([endpoint(host_key(high, low), port) for high, low, port in unique[:MAX_NAMED]], len(unique))
 
 
 def span(nanoseconds: int) -> str:

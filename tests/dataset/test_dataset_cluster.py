@@ -21,6 +21,8 @@ from waiting import PATIENCE_S, until
 from analyzer.cli import main
 from analyzer.dataset import cluster as cluster_module
 
+WORKERS = 2
+
 distributed = pytest.importorskip("distributed")
 
 Ask = Callable[..., str]
@@ -37,7 +39,7 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
 def cluster() -> Iterator[Any]:
     only_once()
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=logging.CRITICAL
+        n_workers=WORKERS, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=logging.CRITICAL
     ) as made:
         yield made
 
@@ -195,7 +197,13 @@ def test_workers_write_the_flow_table_themselves(
     there = one_table([dataset], tmp_path / "table", "--scheduler", cluster.scheduler_address, *narrow)
     assert there.equals(one_table(taps, tmp_path / "one.parquet", *narrow))
     files = len(list((tmp_path / "table").iterdir()))
-    assert files == 16 if not narrow else files == 1 if "--port" in narrow else files > 1
+    assert (
+        files == cluster_module.TASKS_A_THREAD * WORKERS
+        if not narrow
+        else files == 1
+        if "--port" in narrow
+        else files > 1
+    )
 
 
 def test_facts_stay_with_the_workers(

@@ -27,7 +27,7 @@ def look(index: Index) -> Iterator[Finding]:
             confidence="medium",
             summary=f"{wording.many(len(rows), 'connection')} repeated the SYN+ACK after its ACK and then went on: the"
             " ACK was lost behind the capture point",
-            evidence=[f"at {wording.names(dict.fromkeys(wording.target(index, row) for row in rows))}"],
+            evidence=[f"at {wording.targets(index, rows)}"],
             confirm="`nstat -az TcpExtListenOverflows` that does not rise rules out a full accept queue",
             advice=advise("nothing to do for a single one; many mean loss between the capture point and the server"),
         )

@@ -31,15 +31,21 @@ CRITICAL_COUNT = 100
 def look(index: Index) -> Iterator[Finding]:
     """One finding a service, and one a client of it; those beyond the first few of a kind share one."""
 
-    def holder(row: int) -> tuple[Host, int, bool]:
-        server = index.fact(row, "closed_by") == f.ORIGINATOR
-        return (index.responder(row) if server else index.originator(row)), index.fact(row, "r_port"), server
-
-    rows = [row for row in index.free(index.half_closed) if _silent_ns(index, row) >= MIN_SILENT_NS]
-    groups = index.by(holder, rows)
-    services = [(key, group) for key, group in groups if key[2]]
-    leaking = [(key, group) for key, group in groups if not key[2] and len(group) >= MIN_CLIENT_SIDE]
-    pooling = [(key, group) for key, group in groups if not key[2] and len(group) < MIN_CLIENT_SIDE]
+    free = index.free(index.half_closed)
+    rows = [row for row, silent in zip(free, _silent_ns(index, free), strict=True) if silent >= MIN_SILENT_NS]
+    by_client = index.facts(rows, "closed_by")
+    at_server = [row for row, closed_by in zip(rows, by_client, strict=True) if closed_by == f.ORIGINATOR]
+    at_client = [row for row, closed_by in zip(rows, by_client, strict=True) if closed_by != f.ORIGINATOR]
+    services = [
+        ((index.responder(group[0]), index.fact(group[0], "r_port")), group)
+        for group in index.alike(at_server, "r_hi", "r_lo", "r_port")
+    ]
+    clients = [
+        ((index.originator(group[0]), index.fact(group[0], "r_port")), group)
+        for group in index.alike(at_client, "o_hi", "o_lo", "r_port")
+    ]
+    leaking = [(key, group) for key, group in clients if len(group) >= MIN_CLIENT_SIDE]
+    pooling = [(key, group) for key, group in clients if len(group) < MIN_CLIENT_SIDE]
     for kind, who, severity in (
         (services, "service", "warning"),
         (leaking, "client", "warning"),
@@ -49,28 +55,31 @@ def look(index: Index) -> Iterator[Finding]:
             yield _finding(index, key, group, wording.many(others, f"other {who}"), severity)
 
 
-def _silent_ns(index: Index, row: int) -> int:
-    """How long the half-open side has kept its end without using it; 0 where it did use it or closed in time."""
-    start, end = index.fact(row, "half_start_ns"), index.fact(row, "half_end_ns")
-    used = index.fact(row, "half_bytes") > 0
-    if not end:
-        return index.end_ns - (index.fact(row, "last_ns") if used else start)
-    gone = index.fact(row, "bits") & f.RESET and index.fact(row, "reset_by") == index.fact(row, "closed_by")
-    if gone:
-        return end - start
-    if used or (not index.fact(row, "bits") & f.RESET and end - start < SURE_SILENT_NS):
-        return 0
-    return end - start
+def _silent_ns(index: Index, rows: list[int]) -> list[int]:
+    """How long each half-open side has kept its end without using it; 0 where it did use it or closed in time."""
+    names = ("half_start_ns", "half_end_ns", "half_bytes", "last_ns", "bits", "reset_by", "closed_by")
+    found = []
+    for start, end, used, last, bits, reset_by, closed_by in index.each(rows, *names):
+        if not end:
+            found.append(index.end_ns - (last if used else start))
+        elif bits & f.RESET and reset_by == closed_by:  # it found the other side gone
+            found.append(end - start)
+        elif used or (not bits & f.RESET and end - start < SURE_SILENT_NS):
+            found.append(0)
+        else:
+            found.append(end - start)
+    return found
 
 
-def _finding(index: Index, key: tuple[Host, int, bool] | None, rows: list[int], others: str, severity: str) -> Finding:
-    still = [row for row in rows if not index.fact(row, "half_end_ns")]
+def _finding(index: Index, key: tuple[Host, int] | None, rows: list[int], others: str, severity: str) -> Finding:
+    starts = index.facts(rows, "half_start_ns")
+    still = [start for start, end in zip(starts, index.facts(rows, "half_end_ns"), strict=True) if not end]
     gone = sum(
         1
-        for row in rows
-        if index.fact(row, "bits") & f.RESET and index.fact(row, "reset_by") == index.fact(row, "closed_by")
+        for bits, reset_by, closed_by in index.each(rows, "bits", "reset_by", "closed_by")
+        if bits & f.RESET and reset_by == closed_by
     )
-    longest = max(_silent_ns(index, row) for row in rows)
+    longest = max(_silent_ns(index, rows))
     evidence = [
         f"{len(still):,} still in CLOSE_WAIT at the end of the capture, the longest silent for {wording.span(longest)}"
     ]
@@ -97,7 +106,7 @@ def _finding(index: Index, key: tuple[Host, int, bool] | None, rows: list[int], 
     return make(
         index,
         CAUSE.name,
-        sorted(rows, key=lambda row: index.fact(row, "half_start_ns")),
+        [row for _, row in sorted(zip(starts, rows, strict=True))],
         severity=severity,
         confidence=("low", "medium", "high", "high")[sure],
         summary=f"{summary} ({wording.many(len(rows), 'connection')}, up to {wording.span(longest)})",
@@ -119,8 +128,7 @@ def _queued(index: Index, rows: list[int]) -> bool:
     )
 
 
-def _growth(index: Index, still: list[int]) -> str:
-    starts = sorted(index.fact(row, "half_start_ns") for row in still)
+def _growth(index: Index, starts: list[int]) -> str:
     begin = index.end_ns - index.capture.duration_ns
     marks = [begin + index.capture.duration_ns * quarter // 4 for quarter in (1, 2, 3, 4)]
     counts = [sum(1 for start in starts if start <= mark) for mark in marks]

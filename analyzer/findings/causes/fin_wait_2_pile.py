@@ -27,7 +27,12 @@ def look(index: Index) -> Iterator[Finding]:
         client = index.fact(row, "closed_by") == f.ORIGINATOR
         return (index.originator(row) if client else index.responder(row)), index.fact(row, "r_port")
 
-    rows = [row for row in index.half_closed if _waits(index, row)]
+    facts = index.each(index.half_closed, "closed_by", "o_state", "r_state")
+    rows = [
+        row
+        for row, (closed_by, *states_) in zip(index.half_closed, facts, strict=True)
+        if states_[closed_by != f.ORIGINATOR] == states.FIN_WAIT_2
+    ]
     groups = [(key, group) for key, group in index.by(holder, rows) if len(group) >= MIN_PILE]
     for key, group, others in places(groups):
         oldest = index.end_ns - min(index.fact(row, "half_start_ns") for row in group)
@@ -50,11 +55,6 @@ def look(index: Index) -> Iterator[Finding]:
             advice=advise("the peers' applications have to close their sockets", "tcp_fin_timeout"),
             claim=False,
         )
-
-
-def _waits(index: Index, row: int) -> bool:
-    side = "o_" if index.fact(row, "closed_by") == f.ORIGINATOR else "r_"
-    return index.fact(row, side + "state") == states.FIN_WAIT_2
 
 
 CAUSE = Cause(

@@ -26,15 +26,16 @@ def look(index: Index) -> Iterator[Finding]:
     for source, rows, others in places(index.by(index.originator, index.free(index.aborted))):
         by_server = [row for row in rows if index.fact(row, "reset_by") == f.RESPONDER]
         answered = sum(1 for row in rows if index.fact(row, "r_synacks"))
-        targets = dict.fromkeys(wording.target(index, row) for row in rows)
+        targets = len(index.alike(rows, "r_hi", "r_lo", "r_port"))
         completed = index.sources.completed(source) if source else 0
-        scans = len(targets) >= MIN_SUSPECT and len(rows) <= MAX_ASKED * len(targets)
+        scans = targets >= MIN_SUSPECT and len(rows) <= MAX_ASKED * targets
         # Where a filter kept no ACK, all that a client ends with a RST looks so.
         scans = scans and FLAGS_ONLY not in index.doubts
         suspect = source is not None and scans and not completed and not by_server
         who = wording.many(others, "other source") if source is None else wording.host(source)
         evidence = [
-            f"{answered:,} after the SYN+ACK, {len(rows) - answered:,} before any answer; at {wording.names(targets)}",
+            f"{answered:,} after the SYN+ACK, {len(rows) - answered:,} before any answer;"
+            f" at {wording.targets(index, rows)}",
             f"{wording.many(completed, 'other handshake')} of this source completed" if source else "",
         ]
         if by_server:

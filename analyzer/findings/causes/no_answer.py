@@ -23,34 +23,38 @@ NO_ANSWERS = "no answer of any host is in this capture: it may hold one directio
 def look(index: Index) -> Iterator[Finding]:
     """One finding a host; those beyond the first few share one."""
     unheard = {index.responder(row) for row in index.one_way if not index.fact(row, "r_packets")}
-    rows = [row for row in index.free(index.unanswered) if _failed(index, row) and index.responder(row) not in unheard]
-    groups = index.by(index.responder, rows)
+    free = index.free(index.unanswered)
+    given_up = {row for row, over in zip(free, index.waited_out(free), strict=True) if over}
+    # Repeated so often that loss does not explain it.
+    often = {
+        row
+        for row, (repeats,) in zip(free, index.each(free, "o_syn_retransmissions"), strict=True)
+        if repeats >= MIN_REPEATS_UNDER_WAY
+    }
+    rows = [row for row in free if (row in given_up or row in often) and index.responder(row) not in unheard]
+    groups = [(index.responder(group[0]), group) for group in index.alike(rows, "r_hi", "r_lo")]
     if len(groups) > 1 and not index.two_way:
-        yield _finding(index, None, sorted(rows), len(groups))
+        yield _finding(index, None, sorted(rows), len(groups), given_up)
         return
     for host, group, others in places(groups):
-        yield _finding(index, host, group, others)
+        yield _finding(index, host, group, others, given_up)
 
 
-def _failed(index: Index, row: int) -> bool:
-    """Given up, or repeated so often that loss does not explain it."""
-    return index.fact(row, "o_syn_retransmissions") >= MIN_REPEATS_UNDER_WAY or index.waited_out(row)
-
-
-def _finding(index: Index, host: Host | None, rows: list[int], others: int) -> Finding:
-    over = sum(1 for row in rows if index.waited_out(row))
-    repeats = sum(index.fact(row, "o_syn_retransmissions") for row in rows)
-    longest = max(index.fact(row, "last_ns") - index.fact(row, "first_ns") for row in rows)
+def _finding(index: Index, host: Host | None, rows: list[int], others: int, given_up: set[int]) -> Finding:
+    over = len(given_up.intersection(rows))
+    sent_again = index.facts(rows, "o_syn_retransmissions")
+    repeats = sum(sent_again)
+    longest = max(last - first for first, last in index.each(rows, "first_ns", "last_ns"))
     evidence = [
         f"{wording.many(len(rows), 'attempt')} from {wording.hosts(index.originator(row) for row in rows)},"
         f" {wording.many(repeats, 'SYN')} repeated"
         + (f" over up to {wording.span(longest)}" if repeats else "")
         + f"; {over:,} given up, {len(rows) - over:,} still trying at the end of the capture",
     ]
-    where = "port " + wording.names(str(port) for port in sorted({index.fact(row, "r_port") for row in rows}))
+    where = "port " + wording.names(str(port) for port in sorted({*index.facts(rows, "r_port")}))
     if host is None:
         summary = f"{others:,} {'other ' if index.two_way else ''}hosts do not answer"
-        evidence.append(f"at {wording.names(dict.fromkeys(wording.target(index, row) for row in rows))}")
+        evidence.append(f"at {wording.targets(index, rows)}")
         confidence = "medium" if index.two_way else "low"
         if not index.two_way:
             evidence.append(NO_ANSWERS)
@@ -72,7 +76,7 @@ def _finding(index: Index, host: Host | None, rows: list[int], others: int) -> F
             evidence.append("not one packet of this host is in the capture, while both directions of others are")
         else:
             # A client that gets no answer repeats its SYN; where hardly one did, the answers are what is missing.
-            again = sum(1 for row in rows if index.fact(row, "o_syn_retransmissions"))
+            again = len(rows) - sent_again.count(0)
             confidence = "medium" if repeats >= MIN_REPEATS_UNDER_WAY and 2 * again >= len(rows) else "low"
             evidence.append(NO_ANSWERS)
     return make(

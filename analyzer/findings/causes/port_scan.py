@@ -64,7 +64,7 @@ def _finding(index: Index, source: Host, rows: list[int], what: str) -> Finding:
     ]
     # What was answered shows that answers are captured; silence alone may be a filter of the capture.
     answered = any(index.fact(row, "r_packets") for row in rows)
-    open_ports = dict.fromkeys(wording.target(index, row) for row in rows if index.fact(row, "r_synacks"))
+    open_ports = index.with_fact(rows, "r_synacks")
     evidence = [
         ", ".join(f"{count:,} {word}" for count, word in counts if count),
         f"{wording.many(index.sources.completed(source), 'handshake')} of this source completed",
@@ -72,7 +72,7 @@ def _finding(index: Index, source: Host, rows: list[int], what: str) -> Finding:
     if not answered:
         evidence.append("not one target answered: a source whose way out is broken looks the same")
     if open_ports:
-        evidence.append(f"answered with a SYN+ACK: {wording.names(open_ports)}")
+        evidence.append(f"answered with a SYN+ACK: {wording.targets(index, open_ports)}")
     return make(
         index,
         CAUSE.name,

@@ -28,7 +28,7 @@ def look(index: Index) -> Iterator[Finding]:
             )
         if key is None:
             summary = f"{wording.many(others, 'other listener')} refuse connections: nothing listens there"
-            evidence.append(f"at {wording.names(dict.fromkeys(wording.target(index, row) for row in rows))}")
+            evidence.append(f"at {wording.targets(index, rows)}")
         else:
             summary = f"{wording.listener(key)} refuses connections: nothing listens there"
             served = index.listeners[key].completed

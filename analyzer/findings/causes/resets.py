@@ -24,10 +24,16 @@ MIN_SHARE = 0.5
 def look(index: Index) -> Iterator[Finding]:
     """One finding a listener and side; those beyond the first few share one."""
     # A lone RST answers something that was not captured.
-    rows = [row for row in index.free(index.reset) if index.fact(row, "o_packets") and index.fact(row, "r_packets")]
-    groups = index.by(lambda row: (index.listener_key(row), index.fact(row, "reset_by")), rows)
+    rows = index.with_fact(index.with_fact(index.free(index.reset), "o_packets"), "r_packets")
+    sides = index.facts(rows, "reset_by")
+    groups = [
+        ((key, side), group)
+        for side in sorted({*sides})
+        for key, group in index.by_listener(row for row, by in zip(rows, sides, strict=True) if by == side)
+    ]
+    groups.sort(key=lambda group: (-len(group[1]), group[1][0]))
     for key, rows, others in places(groups):
-        abrupt = sum(1 for row in rows if not (index.fact(row, "o_fins") or index.fact(row, "r_fins")))
+        abrupt = sum(1 for fins in index.each(rows, "o_fins", "r_fins") if not any(fins))
         severity = "info"
         if key is None:
             summary = f"{wording.many(len(rows), 'connection')} reset at {wording.many(others, 'other place')}"
@@ -41,7 +47,7 @@ def look(index: Index) -> Iterator[Finding]:
             if server and abrupt >= MIN_ABRUPT and abrupt >= MIN_SHARE * listener.completed:
                 severity = "warning"
         evidence.append(f"{abrupt:,} cut off without a FIN, {len(rows) - abrupt:,} after a FIN")
-        lost = sum(1 for row in rows if not index.fact(row, "bits") & f.RST_ACK)
+        lost = sum(1 for bits in index.facts(rows, "bits") if not bits & f.RST_ACK)
         if lost:
             evidence.append(
                 f"{lost:,} by a RST without ACK: it answers a segment for which that host has no socket (any more)"

@@ -42,7 +42,7 @@ def _finding(index: Index, rows: list[int], what: str, severity: str) -> Finding
     waits = sorted(index.fact(row, "last_synack_ns") - index.fact(row, "first_ns") for row in rows)
     answered = sum(1 for row in rows if index.fact(row, "r_synacks") > 1)
     syns = sum(index.fact(row, "o_syn_retransmissions") for row in rows)
-    where = wording.names(dict.fromkeys(wording.target(index, row) for row in rows))
+    where = wording.targets(index, rows)
     return make(
         index,
         CAUSE.name,

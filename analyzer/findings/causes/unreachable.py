@@ -52,7 +52,7 @@ def look(index: Index) -> Iterator[Finding]:
         return str(BY_NAME["icmp_sender"].get(index.table, row) or "somebody"), said(index, row)
 
     for key, rows, others in places(index.by(complaint, index.free(index.unreachable))):
-        targets = wording.names(dict.fromkeys(wording.target(index, row) for row in rows))
+        targets = wording.targets(index, rows)
         if key is None:
             summary = f"{wording.many(others, 'other complaint')} by ICMP"
             rejected = False
