@@ -143,7 +143,8 @@ def _finding(
                 confidence = "medium" if confidence == "high" else confidence
     elif confidence != "high":
         evidence.append("this may also be loss: what the client sends gets lost between the capture point and the host")
-    mute = [row for row in mute if row not in set(ignored) and row not in set(dropped)]
+    known = {*ignored, *dropped}
+    mute = [row for row in mute if row not in known]
     if mute:
         evidence.append(f"{wording.many(len(mute), 'more client')} got no answer to the data sent after the handshake")
     evidence.append(f"{wording.many(served, 'other connection')} of this listener completed")

@@ -7,6 +7,7 @@ about a quarter of an hour) that end reads ESTABLISHED, which is false.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from heapq import heappop, heappush
 from typing import NamedTuple
 
 from analyzer.findings import wording
@@ -135,13 +136,24 @@ class NextOf(NamedTuple):
     def of(self, table: FlowTable) -> dict[int, int]:
         found: dict[int, int] = {}
         hosts = {host for host, _ in self.wanted}
+        # The longest silent first, of which each new connection takes as many as it is the next of.
+        waiting = {
+            pair: sorted((since_ns, silent) for silent, since_ns in calls) for pair, calls in self.wanted.items()
+        }
         for row, begins in enumerate(table.raw("first_ns")):
             host = table.facts.host(table.order[row], "o_")
             if host in hosts:
+                calls = waiting.get((host, table.listener(row)), [])
                 new = table.fact(row, "number")
-                for silent, since_ns in self.wanted.get((host, table.listener(row)), ()):
-                    if silent not in found and new != silent and begins > since_ns:
-                        found[silent] = new
+                itself = []
+                while calls and begins > calls[0][0]:
+                    call = heappop(calls)
+                    if call[1] == new:
+                        itself.append(call)
+                    else:
+                        found[call[1]] = new
+                for call in itself:
+                    heappush(calls, call)
         return found
 
     def joined(self, answers: Sequence[dict[int, int]]) -> dict[int, int]:

@@ -32,7 +32,8 @@ def look(index: Index) -> Iterator[Finding]:
     rows = [row for row in index.free(index.reset) if _hops(index, row)]
     near = dict(index.by(lambda row: _supposed(index, row), rows))
     rows = [row for row in rows if _hops(index, row) >= MIN_HOPS or len(near[_supposed(index, row)]) >= SURE_COUNT]
-    forged = [row for row in index.free(index.forged_rst) if row not in set(rows)]
+    known = set(rows)
+    forged = [row for row in index.free(index.forged_rst) if row not in known]
     for host, group, others in places(index.by(lambda row: _supposed(index, row), [*rows, *forged])):
         yield _finding(index, host, group, others)
 

@@ -29,6 +29,7 @@ def look(index: Index) -> Iterator[Finding]:
     if FLAGS_ONLY not in index.doubts:  # it would make half-open ones of all that did well
         kinds += [index.aborted, index.half_open]
     rows = [row for kind in kinds for row in index.free(kind) if index.originator(row) in active]
+    outcomes: list[tuple[str, set[int]]] = []  # rows of all sources, once there is a finding
     for source, failed in index.by(index.originator, rows):
         if len(failed) < min(MIN_PORTS, MIN_HOSTS):
             return
@@ -48,20 +49,23 @@ def look(index: Index) -> Iterator[Finding]:
             what = f"sweeps {wording.many(len(hosts[favourite]), 'host')} on port {favourite}"
         else:
             continue
-        yield _finding(index, source, sorted(failed), what)
+        outcomes = outcomes or _outcomes(index)
+        yield _finding(index, source, sorted(failed), what, outcomes)
 
 
-def _finding(index: Index, source: Host, rows: list[int], what: str) -> Finding:
-    counts = [
-        (len(set(kind).intersection(rows)), word)
-        for kind, word in (
-            (index.refused, "refused"),
-            (index.unanswered, "unanswered"),
-            (index.aborted, "broken off after the SYN+ACK"),
-            (index.half_open, "half open"),
-            (index.unreachable, "unreachable"),
-        )
+def _outcomes(index: Index) -> list[tuple[str, set[int]]]:
+    return [
+        ("refused", set(index.refused)),
+        ("unanswered", set(index.unanswered)),
+        ("broken off after the SYN+ACK", set(index.aborted)),
+        ("half open", set(index.half_open)),
+        ("unreachable", set(index.unreachable)),
     ]
+
+
+def _finding(index: Index, source: Host, rows: list[int], what: str, outcomes: list[tuple[str, set[int]]]) -> Finding:
+    mine = set(rows)
+    counts = [(len(mine & some), word) for word, some in outcomes]
     # What was answered shows that answers are captured; silence alone may be a filter of the capture.
     answered = any(index.fact(row, "r_packets") for row in rows)
     open_ports = index.with_fact(rows, "r_synacks")

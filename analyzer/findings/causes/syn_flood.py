@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from analyzer.findings import wording
 from analyzer.findings.counting import most_within
@@ -37,6 +38,7 @@ def look(index: Index) -> Iterator[Finding]:
     for rows in (_abandoned(index), index.free(index.unanswered)):
         again = index.facts(rows, "o_syn_retransmissions")
         once.extend(row for row, repeats in zip(rows, again, strict=True) if not repeats)
+    beside: _Beside | None = None
     for key, rows in index.by_listener(once):
         if len(rows) < MIN_ABANDONED:
             return
@@ -45,7 +47,25 @@ def look(index: Index) -> Iterator[Finding]:
             rows = _due(index, rows)
         sources = index.originators(rows)
         if sources >= MIN_SOURCES and len(rows) >= MIN_SHARE * attempts and _at_once(index, rows) >= MIN_ABANDONED:
-            yield _finding(index, key, rows, sources)
+            beside = beside or _beside(index)
+            yield _finding(index, key, rows, sources, beside)
+
+
+class _Beside(NamedTuple):
+    """What else the flooded listeners met, by listener: real clients, and owners of addresses that were borrowed."""
+
+    clients: dict[ListenerKey, list[int]]
+    owners: dict[ListenerKey, list[int]]
+
+
+def _beside(index: Index) -> _Beside:
+    repeated = [
+        row
+        for waiting in (index.unanswered, index.syn_repeated)
+        for row in index.with_fact(index.free(waiting), "o_syn_retransmissions")
+    ]
+    owners = [row for row in index.free(index.aborted) if _by_owner(index, row)]
+    return _Beside(dict(index.by_listener(repeated)), dict(index.by_listener(owners)))
 
 
 def _abandoned(index: Index) -> list[int]:
@@ -67,26 +87,20 @@ def _at_once(index: Index, rows: list[int]) -> int:
     return most_within(array("Q", sorted(index.facts(rows, "first_ns"))), STANDS_NS)
 
 
-def _finding(index: Index, key: ListenerKey, rows: list[int], sources: int) -> Finding:
+def _finding(index: Index, key: ListenerKey, rows: list[int], sources: int, beside: _Beside) -> Finding:
     listener = index.listeners[key]
     answered = index.with_fact(rows, "r_synacks")
     cookies = _cookies(index, answered)
     dropped = len(rows) - len(answered)
     times = index.facts(rows, "first_ns")
     first, last = min(times), max(times)
-    clients = [
-        row
-        for waiting in (index.unanswered, index.syn_repeated)
-        for row in index.with_fact(index.free(waiting), "o_syn_retransmissions")
-        if index.listener_key(row) == key
-    ]
+    clients, owners = beside.clients.get(key, []), beside.owners.get(key, [])
     evidence = [
         f"{wording.many(len(rows), 'handshake')} from {sources:,} sources within {wording.span(last - first)}, none"
         f" finished and no SYN repeated; {wording.many(listener.completed, 'other handshake')} completed",
         f"{wording.many(len(answered) - cookies, 'SYN+ACK')} repeated or due (a queue entry each), {cookies:,} sent"
         f" once and never again (SYN cookies), {wording.many(dropped, 'SYN')} not answered at all",
     ]
-    owners = [row for row in index.free(index.aborted) if index.listener_key(row) == key and _by_owner(index, row)]
     if owners:
         evidence.append(
             f"{len(owners):,} more were ended by a RST: from the owners of addresses that the flood borrowed"

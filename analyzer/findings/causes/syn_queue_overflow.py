@@ -6,6 +6,7 @@ own; this is the smaller thing: a few clients whose answers get lost, in front o
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 from analyzer.findings import wording
@@ -33,37 +34,46 @@ def look(index: Index) -> Iterator[Finding]:
     ]
     if not dropped:
         return
-    standing = dict(index.by_listener(index.free(index.half_open)))
+    repeated = index.with_fact(index.free(index.half_open), "r_synack_retransmissions")
+    queues = {key: _Queue(index, rows) for key, rows in index.by_listener(repeated) if len(rows) >= MIN_STANDING}
+    silent = dict(index.by_listener(index.free(index.unanswered)))
     for key, rows in index.by_listener(dropped):
-        queue = [row for row in standing.get(key, ()) if index.fact(row, "r_synack_retransmissions")]
-        if len(queue) < MIN_STANDING:
+        queue = queues.get(key)
+        if queue is None:
             continue
-        hit = [row for row in rows if _standing(index, queue, index.fact(row, "first_ns")) >= MIN_STANDING]
-        if sum(index.fact(row, "o_syn_retransmissions") for row in hit) >= MIN_DROPPED_SYNS:
-            once = [
-                row
-                for row in index.free(index.unanswered)
-                if row not in set(hit)
-                and index.listener_key(row) == key
-                and _standing(index, queue, index.fact(row, "first_ns")) >= MIN_STANDING
-            ]
+        hit = queue.full_for(rows)
+        if sum(index.facts(hit, "o_syn_retransmissions")) >= MIN_DROPPED_SYNS:
+            known = set(hit)
+            once = [row for row in queue.full_for(silent.get(key, [])) if row not in known]
             yield _finding(index, key, hit, queue, once)
 
 
-def _standing(index: Index, queue: list[int], when: int) -> int:
-    """Half-open handshakes in the queue at a moment."""
-    timers = index.table.timers
-    return sum(
-        1
-        for row in queue
-        if index.fact(row, "first_synack_ns") <= when <= index.fact(row, "last_synack_ns") + timers.cookie_ns
-    )
+class _Queue:
+    """The half-open handshakes of a listener."""
+
+    def __init__(self, index: Index, rows: list[int]) -> None:
+        self.rows = rows
+        self._index = index
+        self._begins = sorted(index.facts(rows, "first_synack_ns"))
+        self._ends = sorted(index.facts(rows, "last_synack_ns"))
+
+    def standing(self, rows: list[int]) -> list[int]:
+        """How many stood there when each of those connections began."""
+        lasts = self._index.table.timers.cookie_ns
+        return [
+            bisect_right(self._begins, when) - bisect_left(self._ends, when - lasts)
+            for when in self._index.facts(rows, "first_ns")
+        ]
+
+    def full_for(self, rows: list[int]) -> list[int]:
+        """Those connections that met a full queue."""
+        return [row for row, count in zip(rows, self.standing(rows), strict=True) if count >= MIN_STANDING]
 
 
-def _finding(index: Index, key: ListenerKey, rows: list[int], queue: list[int], once: list[int]) -> Finding:
-    index.claim(queue)
+def _finding(index: Index, key: ListenerKey, rows: list[int], queue: _Queue, once: list[int]) -> Finding:
+    index.claim(queue.rows)
     index.claim(once)
-    most = max(_standing(index, queue, index.fact(row, "first_ns")) for row in rows)
+    most = max(queue.standing(rows))
     served = sum(1 for row in rows if index.fact(row, "r_synacks"))
     return make(
         index,
@@ -75,7 +85,7 @@ def _finding(index: Index, key: ListenerKey, rows: list[int], queue: list[int], 
         f" ({wording.many(len(rows), 'connection')} hit)",
         evidence=[
             f"{most:,} half-open handshakes stood there when SYNs were dropped, from"
-            f" {wording.hosts(index.originator(row) for row in queue)} ({wording.flow(index, queue[0])})",
+            f" {wording.hosts(index.originator(row) for row in queue.rows)} ({wording.flow(index, queue.rows[0])})",
             f"{wording.many(served, 'client')} got in once the queue had room; {len(once):,} SYNs that nobody"
             " repeated were dropped as well; no SYN cookies were sent",
         ],
