@@ -14,9 +14,6 @@ from analyzer.errors import UsageError
 from analyzer.flows import columns
 from analyzer.flows.table import FlowTable
 
-#: flows that are looked up one by one; for more, all are numbered once
-FEW = 8
-
 
 class Selection(NamedTuple):
     """A flow belongs if every part that is given holds for it.
@@ -52,24 +49,26 @@ def rows(table: FlowTable, selection: Selection) -> Sequence[int]:
 
 def row_of(table: FlowTable, number: int) -> int:
     """The row of flow `number`. Raises UsageError where there is none."""
-    numbers = table.raw("number")
-    row = bisect_left(numbers, number)
-    if row < len(numbers) and numbers[row] == number:
-        return row
-    if not numbers:
-        raise UsageError(f"there is no flow {number}: the capture holds no TCP connection")
-    raise UsageError(f"there is no flow {number}: they are numbered {numbers[0]} to {numbers[-1]}")
+    return rows_by_number(table, (number,))[number]
 
 
 def rows_of(table: FlowTable, numbers: Sequence[int]) -> list[int]:
     """The rows of these flows, in order. Raises UsageError where there is none."""
-    if len(numbers) < FEW:
-        return sorted({row_of(table, number) for number in numbers})
-    rows = {number: row for row, number in enumerate(table.raw("number"))}
-    for number in numbers:
-        if number not in rows:
-            row_of(table, number)
-    return sorted({rows[number] for number in numbers})
+    return sorted(rows_by_number(table, numbers).values())
+
+
+def rows_by_number(table: FlowTable, wanted: Sequence[int]) -> dict[int, int]:
+    """The row of each of these flows, by its number. Raises UsageError where there is none."""
+    numbers = table.raw("number")
+    rows = {}
+    for number in wanted:
+        row = bisect_left(numbers, number)
+        if row == len(numbers) or numbers[row] != number:
+            if not numbers:
+                raise UsageError(f"there is no flow {number}: the capture holds no TCP connection")
+            raise UsageError(f"there is no flow {number}: they are numbered {numbers[0]} to {numbers[-1]}")
+        rows[number] = row
+    return rows
 
 
 def _in_time(table: FlowTable, chosen: Sequence[int], from_ns: int | None, to_ns: int | None) -> Iterator[int]:

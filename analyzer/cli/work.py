@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from analyzer.cli import arguments
@@ -72,9 +73,15 @@ def reported(args: argparse.Namespace, meanwhile: Callable[[], object] | None = 
         with analyzed(args, say_damage=False, meanwhile=meanwhile) as analysis:
             yield analysis
         return
-    from analyzer.dataset import reporting
 
-    with sharded(args, say_damage=False, meanwhile=meanwhile) as shards:
+    def load() -> None:
+        import_module("analyzer.dataset.reporting")
+        if meanwhile is not None:
+            meanwhile()
+
+    with sharded(args, say_damage=False, meanwhile=load) as shards:
+        from analyzer.dataset import reporting
+
         made = reporting.report(shards, arguments.options_of(args))
     yield made
 

@@ -144,6 +144,7 @@ def _feed(
     """Track captures whose first packet has number `packets` + 1; scopes are numbered as `scopes` has them."""
     batch = SegmentBatch(BATCH_SEGMENTS)
     numbers: list[int] = []
+    known = {name: number for number, name in enumerate(scopes)}
     with uncollected(), Capture(sources, progress) as capture:
         for frames in capture:
             frames.first_packet += packets
@@ -153,9 +154,10 @@ def _feed(
                 done = decoder.decode(frames, done, batch)
                 if len(decoder.scopes) > 1:
                     for name in decoder.scopes[len(numbers) :]:
-                        if name not in scopes:
+                        if name not in known:
+                            known[name] = len(scopes)
                             scopes.append(name)
-                        numbers.append(scopes.index(name))
+                        numbers.append(known[name])
                     for row in range(batch.count):
                         batch.scope[row] = numbers[batch.scope[row]]
                 tracker.feed(batch)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
@@ -113,7 +113,7 @@ def _summary(analysis: Analysis) -> Iterator[str]:
     yield f"Closes: {html(counted(lists.close))}.</p></section>"
 
 
-def _findings(analysis: Analysis, drawn: Sequence[int]) -> Iterator[str]:
+def _findings(analysis: Analysis, drawn: Collection[int]) -> Iterator[str]:
     yield '<section id="findings" aria-labelledby="findings-title"><h2 id="findings-title">Findings</h2>'
     if not is_wrong(analysis):
         yield f'<p class="good">{NOTHING}</p>'
@@ -129,7 +129,7 @@ def _findings(analysis: Analysis, drawn: Sequence[int]) -> Iterator[str]:
     yield "</section>"
 
 
-def _finding(number: int, finding: Finding, drawn: Sequence[int]) -> str:
+def _finding(number: int, finding: Finding, drawn: Collection[int]) -> str:
     evidence = "".join(f"<li>{html(line)}</li>" for line in finding.evidence)
     parts = [
         f'<article class="finding" id="finding-{number}"><h3><span class="badge {finding.severity}">'
@@ -257,7 +257,7 @@ def _chosen(analysis: Analysis, name: str) -> list[int]:
     return sorted(row for _, row in sorted(zip(again, rows, strict=True))[:LISTED])
 
 
-def _lists(analysis: Analysis, drawn: Sequence[int]) -> Iterator[str]:
+def _lists(analysis: Analysis, drawn: Collection[int]) -> Iterator[str]:
     yield '<section id="lists" aria-labelledby="lists-title"><h2 id="lists-title">Lists</h2>'
     weak = why.Weakness.of(analysis.capture)
     for name, (title, reason, where, columns) in _LISTS.items():
@@ -305,7 +305,7 @@ def _rest(analysis: Analysis, where: str) -> str:
 # --- ladders -----------------------------------------------------------------------------------------------------
 
 
-def _ladders(analysis: Analysis) -> tuple[Iterator[str], Sequence[int]]:
+def _ladders(analysis: Analysis) -> tuple[Iterator[str], Collection[int]]:
     """The section, and the numbers of the flows in it."""
     from analyzer.report import page_ladders
 
@@ -328,7 +328,7 @@ def _ladders(analysis: Analysis) -> tuple[Iterator[str], Sequence[int]]:
             yield f'<p class="faint">{words.many(left_out, "example")} left out: {html(reason)}.</p>'
         yield '<p class="faint">Any other: <code>handshake show FILE FLOW</code></p></section>'
 
-    return section(), list(drawn)
+    return section(), drawn.keys()
 
 
 def _examples(analysis: Analysis) -> list[int]:

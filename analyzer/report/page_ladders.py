@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from analyzer.ladder import ladders
 from analyzer.report import ladder_svg, words
-from analyzer.selection import row_of
+from analyzer.selection import rows_by_number
 
 if TYPE_CHECKING:
     from analyzer.analysis import Analysis
@@ -21,7 +21,7 @@ def drawn(analysis: Analysis, numbers: Sequence[int], most: int) -> tuple[dict[i
     if not numbers:
         return {}, 0
     table = analysis.table
-    rows = {number: row_of(table, number) for number in numbers}
+    rows = rows_by_number(table, numbers)
     rungs = ladders(table, list(rows.values()), analysis.again.sources(), analysis.options)
     made: dict[int, tuple[str, str]] = {}
     for number, row in rows.items():
