@@ -109,7 +109,7 @@ def failures(analysis: Analysis, clients: int = 20, listeners: int = 12) -> pand
         weight = made.groupby(name)["failed"].agg(["sum", "size"]).sort_values(["sum", "size"], ascending=False)
         kept = weight[weight["sum"] > 0].index[:most]
         rest = int((weight["sum"] > 0).sum()) - len(kept)
-        made = made[made[name].isin(weight[weight["sum"] > 0].index)]
+        made = made[made.groupby(name)["failed"].transform("sum") > 0]
         made[name] = made[name].where(made[name].isin(kept), f"{rest:,}{_OTHERS}")
     counted = made.groupby(["client", "listener"], sort=False)["failed"].agg(failed="sum", all="size")
     return counted.reset_index()
