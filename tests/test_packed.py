@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from array import array
 from collections import defaultdict
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from analyzer.cli import main
 from analyzer.findings import counting
 from analyzer.flows import facts, packed
 from analyzer.flows.facts import INDEX, WIDTH, FlowFacts
+from analyzer.flows.table import FlowTable
 from analyzer.tcp import tracker
 
 CAPTURES = sorted(str(path) for path in PCAPS.glob("*/*.pcap*"))
@@ -88,6 +90,18 @@ def test_packed_rows_read_like_the_flat_array(implementation: Any, table: Any, c
         values = array("Q", data.draw(st.lists(st.integers(0, MOST), min_size=count, max_size=count)))
         rows[column::width] = flat[column::width] = values
         assert list(rows) == list(flat)
+
+
+def test_rows_say_what_they_take(implementation: Any) -> None:
+    """Of 10,000 rows of one small number and zeros, a byte each, and a few words a column; flat, 8 bytes a number."""
+    rows = implementation.load("analyzer.flows.packed").PackedRows(WIDTH)
+    flat = array("Q", bytes(8 * WIDTH * 10_000))
+    flat[::WIDTH] = array("Q", (row % 200 for row in range(10_000)))
+    rows.append(flat)
+    assert 10_000 < sys.getsizeof(rows) < 30_000
+    found = FlowFacts()
+    found.rows = flat
+    assert sys.getsizeof(found) > 8 * WIDTH * 10_000 < sys.getsizeof(FlowTable(found, 0))
 
 
 def test_packed_rows_can_be_sent_to_another_process() -> None:

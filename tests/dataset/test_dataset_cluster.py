@@ -153,6 +153,18 @@ def test_a_worker_killed_at_work_changes_nothing(
     assert said == [expected]
 
 
+@pytest.mark.parametrize(
+    ("shards", "threads", "tasks"),
+    [(16, 2, 8), (16, 3, 12), (16, 4, 16), (16, 100, 16), (4, 2, 4), (64, 1, 4), (1, 1, 1), (16, 0, 16)],
+)
+def test_shards_that_are_more_than_the_workers_want_are_tracked_together(shards: int, threads: int, tasks: int) -> None:
+    """Four tasks a thread; each shard by itself where there are no more, or nobody is there yet."""
+    together = cluster_module._together(shards, threads)
+    assert [shard for some in together for shard in some] == [*range(shards)]
+    assert len(together) == tasks
+    assert max(map(len, together)) - min(map(len, together)) <= 1
+
+
 def test_a_scheduler_that_goes_away_is_an_error_of_one_line(
     rotated: list[Path], tmp_path: Path, index: Index, capsys: pytest.CaptureFixture[str]
 ) -> None:

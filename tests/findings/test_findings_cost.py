@@ -28,12 +28,9 @@ KNOWN_TIMES = range(10**15, 1 << 63)
 #: what sets the copies of a capture's flows apart: the client's host or port, the server's host or port, the time
 APART = {
     "clients of one listener": ("o_lo", "o_port"),
-    "one client after the other": ("o_lo", "o_port", "time"),
     "one client's connections": ("o_port", "time"),
     "servers": ("r_lo",),
-    "servers, one after the other": ("r_lo", "time"),
     "pairs of hosts": ("o_lo", "r_lo", "time"),
-    "ports of one server": ("r_port",),
 }
 #: captures whose causes compare flows with each other
 COMPARED = ("dead_peer", "syn_queue_overflow", "ack_ignored", "port_scan", "syn_flood_no_cookies", "middlebox_reset")
