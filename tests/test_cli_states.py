@@ -9,6 +9,7 @@ import json
 import busy_server
 import pytest
 import tiny_pcap
+from conftest import only_once
 
 from analyzer.against import parse_line
 from analyzer.cli import main
@@ -145,6 +146,7 @@ def test_a_moment_outside_the_capture_is_said_to_lie_there(capture, capsys):
 
 @pytest.fixture(scope="module")
 def busy(tmp_path_factory):
+    only_once()
     return busy_server.write(tmp_path_factory.mktemp("busy") / "busy.pcap")
 
 

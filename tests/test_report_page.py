@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import tiny_pcap
+from conftest import only_once
 from pcaps_cases import PCAPS
 from waiting import PATIENCE_S
 
@@ -175,6 +176,7 @@ def test_what_a_long_list_leaves_out_is_said(tmp_path: Path) -> None:
 
 def test_a_hundred_thousand_flows_stay_one_page_that_a_person_can_use(tmp_path: Path) -> None:
     """The size is bounded whatever the capture: here every flow is in a list, with retransmissions."""
+    only_once()
     frames = []
     for number in range(100_000):
         port, to = 1024 + number % 60_000, 80 + number // 60_000

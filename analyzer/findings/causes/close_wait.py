@@ -33,9 +33,9 @@ def look(index: Index) -> Iterator[Finding]:
 
     free = index.free(index.half_closed)
     rows = [row for row, silent in zip(free, _silent_ns(index, free), strict=True) if silent >= MIN_SILENT_NS]
-    by_client = index.facts(rows, "closed_by")
-    at_server = [row for row, closed_by in zip(rows, by_client, strict=True) if closed_by == f.ORIGINATOR]
-    at_client = [row for row, closed_by in zip(rows, by_client, strict=True) if closed_by != f.ORIGINATOR]
+    closed_by = index.facts(rows, "closed_by")
+    at_server = [row for row, closer in zip(rows, closed_by, strict=True) if closer == f.ORIGINATOR]
+    at_client = [row for row, closer in zip(rows, closed_by, strict=True) if closer != f.ORIGINATOR]
     services = [
         ((index.responder(group[0]), index.fact(group[0], "r_port")), group)
         for group in index.alike(at_server, "r_hi", "r_lo", "r_port")
@@ -60,11 +60,10 @@ def _silent_ns(index: Index, rows: list[int]) -> list[int]:
     names = ("half_start_ns", "half_end_ns", "half_bytes", "last_ns", "bits", "reset_by", "closed_by")
     found = []
     for start, end, used, last, bits, reset_by, closed_by in index.each(rows, *names):
+        gone = bits & f.RESET and reset_by == closed_by  # what it sent found no socket any more
         if not end:
             found.append(index.end_ns - (last if used else start))
-        elif bits & f.RESET and reset_by == closed_by:  # it found the other side gone
-            found.append(end - start)
-        elif used or (not bits & f.RESET and end - start < SURE_SILENT_NS):
+        elif not gone and (used or (not bits & f.RESET and end - start < SURE_SILENT_NS)):
             found.append(0)
         else:
             found.append(end - start)

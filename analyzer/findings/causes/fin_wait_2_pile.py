@@ -30,8 +30,8 @@ def look(index: Index) -> Iterator[Finding]:
     facts = index.each(index.half_closed, "closed_by", "o_state", "r_state")
     rows = [
         row
-        for row, (closed_by, *states_) in zip(index.half_closed, facts, strict=True)
-        if states_[closed_by != f.ORIGINATOR] == states.FIN_WAIT_2
+        for row, (closed_by, originator, responder) in zip(index.half_closed, facts, strict=True)
+        if (originator if closed_by == f.ORIGINATOR else responder) == states.FIN_WAIT_2
     ]
     groups = [(key, group) for key, group in index.by(holder, rows) if len(group) >= MIN_PILE]
     for key, group, others in places(groups):

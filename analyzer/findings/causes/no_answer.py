@@ -25,13 +25,11 @@ def look(index: Index) -> Iterator[Finding]:
     unheard = {index.responder(row) for row in index.one_way if not index.fact(row, "r_packets")}
     free = index.free(index.unanswered)
     given_up = {row for row, over in zip(free, index.waited_out(free), strict=True) if over}
-    # Repeated so often that loss does not explain it.
-    often = {
+    rows = [
         row
-        for row, (repeats,) in zip(free, index.each(free, "o_syn_retransmissions"), strict=True)
-        if repeats >= MIN_REPEATS_UNDER_WAY
-    }
-    rows = [row for row in free if (row in given_up or row in often) and index.responder(row) not in unheard]
+        for row, repeats in zip(free, index.facts(free, "o_syn_retransmissions"), strict=True)
+        if (row in given_up or repeats >= MIN_REPEATS_UNDER_WAY) and index.responder(row) not in unheard
+    ]
     groups = [(index.responder(group[0]), group) for group in index.alike(rows, "r_hi", "r_lo")]
     if len(groups) > 1 and not index.two_way:
         yield _finding(index, None, sorted(rows), len(groups), given_up)
