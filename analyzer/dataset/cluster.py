@@ -89,7 +89,9 @@ def tracked(client: Any, root: str, plan: Plan, options: Options, scoped: bool) 
     """A future of each `Shard`: one shard of the data set, or several that lie beside each other."""
     # A task, not data sent once: what died with a worker is made again.
     planned = submit(client, make_plan, root)
-    together = _together(plan.settings.shards, sum(client.nthreads().values()))
+    with _in_words():
+        threads = sum(client.nthreads().values())
+    together = _together(plan.settings.shards, threads)
     return [submit(client, track_shards, planned, options, scoped, some) for some in together]
 
 
@@ -155,7 +157,7 @@ def finished(client: Any, futures: list[Any], progress: Progress | None) -> Iter
     """Each future with its result when it is there. Raises ClusterError where one fails for good."""
     distributed = need("distributed")
     done = 0
-    try:
+    with _in_words():
         for future, outcome in distributed.as_completed(futures, loop=client.loop, with_results=True):
             done += 1
             if progress is not None:
@@ -164,6 +166,14 @@ def finished(client: Any, futures: list[Any], progress: Progress | None) -> Iter
                 raise ClusterError("the cluster went away: the connection to its scheduler is lost")
             yield future, outcome
             future.release()
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """Raise ClusterError where Dask says that the cluster, or a task's workers, are gone."""
+    distributed = need("distributed")
+    try:
+        yield
     except AnalyzerError:
         raise
     except distributed.KilledWorker as error:

@@ -52,12 +52,11 @@ class Shard(NamedTuple):
 def united(shards: Iterable[Shard]) -> Shard:
     """Several as one."""
     some = list(shards)
-    return Shard(
+    return some[0]._replace(
         facts=joined(shard.facts for shard in some),
         streams=b"".join(shard.streams for shard in some),
         counts=sums([shard.counts for shard in some]),
         last_ns=max(shard.last_ns for shard in some),
-        names=some[0].names,
         damaged=[each for shard in some for each in shard.damaged],
     )
 
@@ -99,9 +98,9 @@ def _together(
 
 def merge(plan: Plan, shards: Sequence[Shard]) -> Result:
     """The shards as one result."""
-    facts = joined(shard.facts for shard in shards)
-    number_flows(facts, array("Q", b"".join(shard.streams for shard in shards)))
-    return put_together(plan, facts, shards)
+    whole = united(shards)
+    number_flows(whole.facts, array("Q", whole.streams))
+    return put_together(plan, whole.facts, [whole])
 
 
 class Counted(Protocol):

@@ -9,6 +9,7 @@ import random
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,23 @@ def test_a_worker_killed_at_work_changes_nothing(
         client.wait_for_workers(2, timeout=PATIENCE_S)
         assert victim not in client.run(os.getpid).values()
     assert said == [expected]
+
+
+def test_a_scheduler_that_is_gone_when_its_workers_are_counted_is_an_error_of_one_line(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Gone:
+        def submit(self, *_: Any, **__: Any) -> None:
+            pass
+
+        def nthreads(self) -> None:
+            raise distributed.comm.CommClosedError("ConnectionPool closing")
+
+    monkeypatch.setattr(cluster_module, "connected", lambda _: nullcontext(Gone()))
+    dataset = index([tiny_pcap.write(tmp_path / "a.pcap", *tiny_pcap.graceful())])
+    capsys.readouterr()
+    assert main(["report", str(dataset), "--scheduler", "tcp://host:8786"]) == 1
+    assert capsys.readouterr().err == "handshake: the cluster went away: connectionPool closing\n"
 
 
 @pytest.mark.parametrize(
