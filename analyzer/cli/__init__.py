@@ -14,6 +14,7 @@ from functools import cache
 from importlib import import_module
 
 from analyzer.errors import AnalyzerError
+from analyzer.garbage import seldom_collected
 
 TYPE_CHECKING = False  # as type checkers take it, without the cost of typing at every start
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit status: 0 done, 1 could not do it, 2 wrong usage."""
     before = _heed_signals()
     try:
-        return _run(list(sys.argv[1:] if argv is None else argv))
+        with seldom_collected():
+            return _run(list(sys.argv[1:] if argv is None else argv))
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
