@@ -14,7 +14,7 @@ from functools import cache
 from importlib import import_module
 
 from analyzer.errors import AnalyzerError
-from analyzer.garbage import seldom_collected
+from analyzer.garbage import leave_all, seldom_collected
 
 TYPE_CHECKING = False  # as type checkers take it, without the cost of typing at every start
 if TYPE_CHECKING:
@@ -60,7 +60,10 @@ class EndedError(BaseException):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status: 0 done, 1 could not do it, 2 wrong usage."""
+    """Run one command; its exit status: 0 done, 1 could not do it, 2 wrong usage.
+
+    Without `argv` the process is the command's own, and ends with it.
+    """
     before = _heed_signals()
     try:
         with seldom_collected():
@@ -68,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if argv is None:
+            leave_all()
 
 
 def _heed_signals() -> dict[int, Any]:

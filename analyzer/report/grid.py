@@ -5,7 +5,6 @@ Owns widths and alignment only. Cells are escaped here, so that nothing from a c
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Sequence
 from typing import TextIO
@@ -17,7 +16,11 @@ GAP = "  "
 
 def width_of(out: TextIO) -> int | None:
     """The width to keep to: a terminal's, or None where `out` is a file or a pipe."""
-    return shutil.get_terminal_size().columns if out is sys.stdout and out.isatty() else None
+    if out is not sys.stdout or not out.isatty():
+        return None
+    import shutil  # with it come three kinds of compression
+
+    return shutil.get_terminal_size().columns
 
 
 def lines(

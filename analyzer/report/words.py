@@ -5,6 +5,8 @@ Owns the text of single values. Numbers only in, text out; what comes from a cap
 
 from __future__ import annotations
 
+import time
+
 SECOND_NS = 1_000_000_000
 #: the last second that the calendar knows (year 9999)
 _MAX_SECOND = 253_402_300_799
@@ -15,9 +17,7 @@ def moment(ns: int) -> str:
     seconds, rest = divmod(ns, SECOND_NS)
     if seconds > _MAX_SECOND:
         return f"{seconds}.{rest:09d}"
-    from datetime import UTC, datetime  # a report for programs has no use for it
-
-    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
     return f"{text}.{rest:09d}Z" if rest % 1_000 else f"{text}.{rest // 1_000:06d}Z"
 
 
