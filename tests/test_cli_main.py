@@ -45,6 +45,12 @@ def test_flows_as_json_lines_import_no_pandas(capture):
     assert not imported_by("flows", capture, "--format", "jsonl") & {"pandas", "numpy", "rich", "dpkt"}
 
 
+def test_a_report_imports_what_it_needs(capture):
+    slow_to_load = {"pandas", "numpy", "pyarrow", "dataclasses", "inspect", "datetime", "shutil", "multiprocessing"}
+    assert not imported_by("report", capture) & slow_to_load
+    assert not imported_by("report", "--json", capture) & slow_to_load
+
+
 def test_version_says_how_the_hot_modules_run(capsys):
     assert main(["--version"]) == 0
     out = capsys.readouterr().out
