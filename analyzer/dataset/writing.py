@@ -1,11 +1,13 @@
 """One capture into a data set: read, decoded, and written in runs of packets, each sorted by shard.
 
-Owns the two files of a capture. What it holds grows with `RUN_ROWS`, not with the capture.
+Owns the two files of a capture. What it holds grows with `RUN_ROWS`, not with the capture. A run is written by a
+thread of its own while the next one is decoded and sorted: Arrow lets go of Python's lock meanwhile.
 """
 
 from __future__ import annotations
 
 from array import array
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from analyzer.capture.sources import Source
 from analyzer.dataset import form
 from analyzer.dataset.form import Described, Group, Settings
 from analyzer.dataset.store import Store, need
-from analyzer.engine import BATCH_SEGMENTS, decoded_by
+from analyzer.engine import decoded_by
 from analyzer.segments import COLUMN_TYPES, SEGMENT, SegmentBatch
 from analyzer.tcp.sharding import SHARDS, shards_of
 from analyzer.wire.decode import Decoder
@@ -22,7 +24,7 @@ from analyzer.wire.decode import Decoder
 if TYPE_CHECKING:
     from analyzer.capture.frames import FrameBatch
 
-#: segments written together: 64 bytes each are held, twice while they are sorted; more makes larger row groups
+#: segments written together, 64 bytes each, of which three runs are held; more makes larger row groups
 RUN_ROWS = 1 << 19
 #: frames without a row that are written together
 RUN_FRAMES = 1 << 20
@@ -42,20 +44,22 @@ def write_capture(
         Capture([source], progress) as capture,
         store.appearing(f"{form.SEGMENTS}/{name}.parquet") as path,
         parquet.ParquetWriter(path, form.schema(), **form.writer_options()) as writer,
+        ThreadPoolExecutor(1) as aside,
     ):
-        rows = _Rows(writer, settings.shards)
+        runs = _Runs(writer, settings.shards, aside)
         with _Frames(store, f"{form.FRAMES}/{name}.parquet") as frames:
-            batch = SegmentBatch(BATCH_SEGMENTS)
+            batch = SegmentBatch(RUN_ROWS)
             for some in capture:
                 done = 0
-                before = rows.taken
                 while done < some.count:
-                    batch.clear()
+                    before = batch.count
                     done = decoder.decode(some, done, batch)
-                    rows.take(batch)
-                frames.take(some, rows, rows.taken - before)
-                rows.write_when_full()
-            rows.write()
+                    frames.gave(batch.packet[before : batch.count])
+                    if batch.count == batch.capacity:
+                        runs.take(batch)
+                frames.take(some)
+            runs.take(batch)
+            runs.finish()
             frames.write()
         capture.close()
         (health,) = capture.health.files
@@ -72,8 +76,8 @@ def write_capture(
             frames=frames.count,
             start_ns=frames.start_ns,
             end_ns=frames.end_ns,
-            last_ns=rows.last_ns,
-            groups=rows.groups,
+            last_ns=runs.last_ns,
+            groups=runs.groups,
         )
         writer.add_key_value_metadata({form.KEY: described.to_json()})
     return described
@@ -86,71 +90,71 @@ def _frames_schema() -> Any:
     )
 
 
-class _Rows:
-    """Segments in columns until they are written."""
+class _Runs:
+    """Runs on their way into the file: each is sorted at once, and written by a thread of `aside`, a row group a shard.
 
-    def __init__(self, writer: Any, shards: int) -> None:
-        self.taken = 0
+    `groups` are all when the last one is finished.
+    """
+
+    def __init__(self, writer: Any, shards: int, aside: Executor) -> None:
         self.last_ns = 0
         self.groups: list[Group] = []
         self._writer = writer
         self._shards = shards
-        self._run = 0
-        self._clear()
+        self._aside = aside
+        self._taken = 0
+        self._writing: Future[None] | None = None
 
-    def _clear(self) -> None:
-        self.columns = {name: array(code) for name, code in COLUMN_TYPES.items()}
-        self.count = 0
-        self._senders: dict[int, bytes] = {}
-
-    def take(self, batch: SegmentBatch) -> None:
-        """Copy the rows of `batch`."""
-        count = batch.count
-        for row, sender in batch.icmp_sender.items():
-            self._senders[self.count + row] = sender
-        for name, column in self.columns.items():
-            values = getattr(batch, name)
-            column.extend(values if count == batch.capacity else values[:count])
-        self.count += count
-        self.taken += count
-
-    def write_when_full(self) -> None:
-        if self.count >= RUN_ROWS:
-            self.write()
-
-    def write(self) -> None:
-        """Write what is held as one run: a row group a shard."""
-        if not self.count:
-            return
+    def take(self, run: SegmentBatch) -> None:
+        """Take the segments of `run`, which can be filled again, and write them once those before are."""
         import numpy
 
-        arrow = need("pyarrow")
-        views = {name: numpy.frombuffer(column, dtype=column.typecode) for name, column in self.columns.items()}
+        if not run.count:
+            return
+        views = {
+            name: numpy.frombuffer(getattr(run, name), dtype=code, count=run.count)
+            for name, code in COLUMN_TYPES.items()
+        }
         times = views["ts_ns"][views["kind"] == SEGMENT]
         if len(times):
             self.last_ns = max(self.last_ns, int(times.max()))
         hashed = shards_of(*(views[name] for name in ("src_hi", "src_lo", "sport", "dst_hi", "dst_lo", "dport")))
         shards = (hashed * numpy.uint64(self._shards) // numpy.uint64(SHARDS)).astype(numpy.uint8)
         order = numpy.argsort(shards, kind="stable")
-        shards = shards[order]
-        columns = [form.column(shards)]
-        columns.extend(form.column(view[order]) for view in views.values())
-        columns.append(self._sender_column(arrow, order))
-        table = arrow.Table.from_arrays(columns, schema=form.schema())
+        columns = [shards[order]]
+        columns.extend(view.take(order, mode="clip") for view in views.values())  # none is outside
+        table = _table(columns, run, order)
+        run.clear()
+        self.finish()
+        self._writing = self._aside.submit(self._write, table, self._taken)
+        self._taken += 1
+
+    def finish(self) -> None:
+        """Wait for what is being written. Raises what went wrong there."""
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
+    def _write(self, table: Any, number: int) -> None:
+        import numpy
+
+        shards, packets = (form.numbers(table.column(name)) for name in ("shard", "packet"))
         edges = numpy.searchsorted(shards, numpy.arange(self._shards + 1))
-        packets = views["packet"]
         for shard in range(self._shards):
             start, end = int(edges[shard]), int(edges[shard + 1])
             if start < end:
                 self._writer.write_table(table.slice(start, end - start), row_group_size=end - start)
-                self.groups.append(Group(self._run, shard, end - start, int(packets[order[start]])))
-        self._run += 1
-        self._clear()
+                self.groups.append(Group(number, shard, end - start, int(packets[start])))
 
-    def _sender_column(self, arrow: Any, order: Any) -> Any:
-        if not self._senders:
-            return arrow.nulls(self.count, arrow.binary(16))
-        return arrow.array([self._senders.get(row) for row in order.tolist()], arrow.binary(16))
+
+def _table(columns: list[Any], run: SegmentBatch, order: Any) -> Any:
+    """These columns, and who sent an ICMP error, as a segments file has them."""
+    arrow = need("pyarrow")
+    if run.icmp_sender:
+        senders = arrow.array([run.icmp_sender.get(row) for row in order.tolist()], arrow.binary(16))
+    else:
+        senders = arrow.nulls(run.count, arrow.binary(16))
+    return arrow.Table.from_arrays([*map(form.column, columns), senders], schema=form.schema())
 
 
 class _Frames(ExitStack):
@@ -167,10 +171,17 @@ class _Frames(ExitStack):
         self._packets: list[Any] = []
         self._times: list[Any] = []
         self._held = 0
+        self._gave = array(COLUMN_TYPES["packet"])
 
-    def take(self, frames: FrameBatch, rows: _Rows, gave: int) -> None:
-        """Note `frames`, which gave the last `gave` of `rows`."""
+    def gave(self, packets: array[int]) -> None:
+        """These, of the frames that are taken next, gave a row."""
+        self._gave.extend(packets)
+
+    def take(self, frames: FrameBatch) -> None:
+        """Note `frames`."""
         import numpy
+
+        gave, self._gave = self._gave, array(COLUMN_TYPES["packet"])
 
         times = numpy.frombuffer(frames.ts_ns, dtype=numpy.int64, count=frames.count)
         if self.start_ns is None:
@@ -178,12 +189,10 @@ class _Frames(ExitStack):
         latest = int(times.max())
         self.end_ns = latest if self.end_ns is None else max(self.end_ns, latest)
         self.count += frames.count
-        if gave == frames.count:
+        if len(gave) == frames.count:
             return
         none = numpy.ones(frames.count, dtype=bool)
-        if gave:
-            packets = numpy.array(rows.columns["packet"][-gave:], dtype=numpy.uint64)
-            none[packets - numpy.uint64(frames.first_packet)] = False
+        none[numpy.array(gave, dtype=numpy.uint64) - numpy.uint64(frames.first_packet)] = False
         self._packets.append(numpy.flatnonzero(none).astype(numpy.uint64) + numpy.uint64(frames.first_packet))
         self._times.append(times[none].copy())
         self._held += len(self._times[-1])

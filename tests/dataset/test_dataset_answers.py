@@ -161,7 +161,6 @@ def test_runs_of_packets_shorter_than_a_file(
 
     monkeypatch.setattr(writing, "RUN_ROWS", 50)
     monkeypatch.setattr(writing, "RUN_FRAMES", 5)
-    monkeypatch.setattr(writing, "BATCH_SEGMENTS", 16)
     monkeypatch.setattr(reading, "PIECE_ROWS", 9)
     monkeypatch.setattr(reading, "BATCH_ROWS", 7)
     dataset = index(rotated)

@@ -114,11 +114,11 @@ def test_half_a_file_is_never_seen(tmp_path, capsys, monkeypatch) -> None:
 
     capture = tiny_pcap.write(tmp_path / "a.pcap", *tiny_pcap.graceful(), (1.0, tiny_pcap.udp()))
 
-    def broken(self: object) -> None:
+    def broken(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(writing._Rows, "write", broken)
+        patch.setattr(writing._Runs, "_write", broken)
         assert main(["index", capture, "-o", str(tmp_path / "d")]) == 1
     assert "no space left on device" in capsys.readouterr().err
     assert not [path for path in (tmp_path / "d").rglob("*") if path.name != "dataset.json" and path.is_file()]
