@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analyzer.capture.sources import STANDARD_INPUT, Source, expand
 from analyzer.dataset import MARKER, form, is_url
 from analyzer.dataset.form import Settings
 from analyzer.dataset.store import Store, file_system, need
 from analyzer.errors import CaptureError, NotACaptureError, UsageError
+
+if TYPE_CHECKING:
+    from analyzer.dataset.writing import CaptureWriter
 
 
 class Wanted(NamedTuple):
@@ -112,24 +115,38 @@ def missing(store: Store, captures: Sequence[Wanted]) -> list[Wanted]:
     return [capture for capture in captures if capture.file not in there]
 
 
-def index_one(store: Store, settings: Settings, capture: Wanted, progress: Any = None) -> Done:
+def index_one(store: Store, settings: Settings, capture: Wanted) -> Done:
     """Put one capture into the data set, in place of an older state of it."""
-    from analyzer.dataset.writing import write_capture
+    from analyzer.dataset.writing import CaptureWriter
 
+    with CaptureWriter(store, settings) as writer:
+        return _taken(store, writer, capture)()
+
+
+def _taken(store: Store, writer: CaptureWriter, capture: Wanted, progress: Any = None) -> Callable[[], Done]:
+    """Decode one capture; the value waits until it is in the data set, and removes an older state of it."""
+    failed: Done | None = None
     try:
         with _Opened(capture) as source:
-            described = write_capture(store, settings, source, capture.key, capture.modified_ns, progress)
+            written = writer.take(source, capture.key, capture.modified_ns, progress)
     except NotACaptureError as error:
-        return Done(capture, error=str(error), passed=capture.directory is not None)
+        failed = Done(capture, error=str(error), passed=capture.directory is not None)
     except CaptureError as error:
-        return Done(capture, error=str(error))
-    whose = form.digest(capture.key, 16)
-    for folder in (form.SEGMENTS, form.FRAMES):
-        for name in store.names(folder):
-            if name.startswith(whose) and name != f"{capture.file}.parquet":
-                store.remove(f"{folder}/{name}")
-    size = store.size(f"{form.SEGMENTS}/{capture.file}.parquet")
-    return Done(capture, described.frames, sum(group.rows for group in described.groups), size)
+        failed = Done(capture, error=str(error))
+
+    def done() -> Done:
+        if failed is not None:
+            return failed
+        described = written()
+        whose = form.digest(capture.key, 16)
+        for folder in (form.SEGMENTS, form.FRAMES):
+            for name in store.names(folder):
+                if name.startswith(whose) and name != f"{capture.file}.parquet":
+                    store.remove(f"{folder}/{name}")
+        size = store.size(f"{form.SEGMENTS}/{capture.file}.parquet")
+        return Done(capture, described.frames, sum(group.rows for group in described.groups), size)
+
+    return done
 
 
 class _Opened:
@@ -161,16 +178,25 @@ def index(
     captures: Sequence[Wanted],
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Iterable[Done]:
-    """Index `captures` one after the other; each as it is done."""
+    """Index `captures` one after the other; each as it is done, which is while the next is decoded."""
+    from analyzer.dataset.writing import CaptureWriter
+
     total = sum(capture.size or 0 for capture in captures)
     before = 0
-    for capture in captures:
-        tell = None
-        if progress is not None:
-            at = before
+    last: Callable[[], Done] | None = None
+    with CaptureWriter(store, settings) as writer:
+        for capture in captures:
+            tell = None
+            if progress is not None:
+                at = before
 
-            def tell(done: int, _: int | None, at: int = at) -> None:
-                progress(at + done, total)
+                def tell(done: int, _: int | None, at: int = at) -> None:
+                    progress(at + done, total)
 
-        yield index_one(store, settings, capture, tell)
-        before += capture.size or 0
+            taken = _taken(store, writer, capture, tell)
+            if last is not None:
+                yield last()
+            last = taken
+            before += capture.size or 0
+        if last is not None:
+            yield last()

@@ -1,13 +1,14 @@
-"""One capture into a data set: read, decoded, and written in runs of packets, each sorted by shard.
+"""Captures into a data set: read, decoded, and written in runs of packets, each sorted by shard.
 
-Owns the two files of a capture. What it holds grows with `RUN_ROWS`, not with the capture. A run is written by a
+Owns the two files of each. What it holds grows with `RUN_ROWS`, not with the capture. A run is written by a
 thread of its own while the next one is decoded and sorted: Arrow lets go of Python's lock meanwhile.
 """
 
 from __future__ import annotations
 
 from array import array
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -30,57 +31,79 @@ RUN_ROWS = 1 << 19
 RUN_FRAMES = 1 << 20
 
 
-def write_capture(
-    store: Store, settings: Settings, source: Source, key: str, modified_ns: int | None, progress: Any = None
-) -> Described:
-    """Decode `source` into `store`. Raises CaptureError where it cannot be read, OutputError where it is not written.
+class CaptureWriter:
+    """Writes captures into `store`, one after the other; what is left of one is written while the next is decoded."""
 
-    A capture that breaks off is written as far as it goes, as every command reads it.
-    """
-    parquet = need("pyarrow.parquet")
-    name = form.file_id(key, source.size, modified_ns)
-    decoder = Decoder(by_vlan=settings.by_vlan, by_tunnel=settings.by_tunnel)
-    with (
-        Capture([source], progress) as capture,
-        store.appearing(f"{form.SEGMENTS}/{name}.parquet") as path,
-        parquet.ParquetWriter(path, form.schema(), **form.writer_options()) as writer,
-        ThreadPoolExecutor(1) as aside,
-    ):
-        runs = _Runs(writer, settings.shards, aside)
-        with _Frames(store, f"{form.FRAMES}/{name}.parquet") as frames:
-            batch = SegmentBatch(RUN_ROWS)
-            for some in capture:
-                done = 0
-                while done < some.count:
-                    before = batch.count
-                    done = decoder.decode(some, done, batch)
-                    frames.gave(batch.packet[before : batch.count])
-                    if batch.count == batch.capacity:
-                        runs.take(batch)
-                frames.take(some)
-            runs.take(batch)
-            runs.finish()
-            frames.write()
-        capture.close()
-        (health,) = capture.health.files
-        described = Described(
-            name=source.name,
-            key=key,
-            size=source.size,
-            modified_ns=modified_ns,
-            health=health.as_dict(),
-            notes=capture.health.notes,
-            decoded=decoded_by(decoder),
-            skipped=dict(decoder.counts),
-            scopes=list(decoder.scopes),
-            frames=frames.count,
-            start_ns=frames.start_ns,
-            end_ns=frames.end_ns,
-            last_ns=runs.last_ns,
-            groups=runs.groups,
-        )
-        writer.add_key_value_metadata({form.KEY: described.to_json()})
-    return described
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+        self._batch = SegmentBatch(RUN_ROWS)
+        self._aside = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> CaptureWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._aside.shutdown()
+
+    def take(self, source: Source, key: str, modified_ns: int | None, progress: Any = None) -> Callable[[], Described]:
+        """Decode `source`; the value waits until it is in the store.
+
+        Raises CaptureError where it cannot be read, and OutputError, as the value does, where it is not written. A
+        capture that breaks off is written as far as it goes, as every command reads it.
+        """
+        parquet = need("pyarrow.parquet")
+        name = form.file_id(key, source.size, modified_ns)
+        decoder = Decoder(by_vlan=self._settings.by_vlan, by_tunnel=self._settings.by_tunnel)
+        with Capture([source], progress) as capture, ExitStack() as stack:
+            path = stack.enter_context(self._store.appearing(f"{form.SEGMENTS}/{name}.parquet"))
+            writer = stack.enter_context(parquet.ParquetWriter(path, form.schema(), **form.writer_options()))
+            runs = _Runs(writer, self._settings.shards, self._aside)
+            stack.callback(runs.wait)  # nothing is closed that is being written to
+            frames = stack.enter_context(_Frames(self._store, f"{form.FRAMES}/{name}.parquet"))
+            self._decode(capture, decoder, runs, frames)
+            capture.close()
+            (health,) = capture.health.files
+            opened = stack.pop_all()
+
+        def complete() -> Described:
+            with opened:
+                runs.finish()
+                frames.write()
+                described = Described(
+                    name=source.name,
+                    key=key,
+                    size=source.size,
+                    modified_ns=modified_ns,
+                    health=health.as_dict(),
+                    notes=capture.health.notes,
+                    decoded=decoded_by(decoder),
+                    skipped=dict(decoder.counts),
+                    scopes=list(decoder.scopes),
+                    frames=frames.count,
+                    start_ns=frames.start_ns,
+                    end_ns=frames.end_ns,
+                    last_ns=runs.last_ns,
+                    groups=runs.groups,
+                )
+                writer.add_key_value_metadata({form.KEY: described.to_json()})
+            return described
+
+        return self._aside.submit(complete).result
+
+    def _decode(self, capture: Capture, decoder: Decoder, runs: _Runs, frames: _Frames) -> None:
+        batch = self._batch
+        batch.clear()  # of a capture that could not be read to its end
+        for some in capture:
+            done = 0
+            while done < some.count:
+                before = batch.count
+                done = decoder.decode(some, done, batch)
+                frames.gave(batch.packet[before : batch.count])
+                if batch.count == batch.capacity:
+                    runs.take(batch)
+            frames.take(some)
+        runs.take(batch)
 
 
 def _frames_schema() -> Any:
@@ -133,7 +156,11 @@ class _Runs:
         """Wait for what is being written. Raises what went wrong there."""
         if self._writing is not None:
             self._writing.result()
-            self._writing = None
+
+    def wait(self) -> None:
+        """The same, whatever went wrong."""
+        if self._writing is not None:
+            wait([self._writing])
 
     def _write(self, table: Any, number: int) -> None:
         import numpy
@@ -182,7 +209,6 @@ class _Frames(ExitStack):
         import numpy
 
         gave, self._gave = self._gave, array(COLUMN_TYPES["packet"])
-
         times = numpy.frombuffer(frames.ts_ns, dtype=numpy.int64, count=frames.count)
         if self.start_ns is None:
             self.start_ns = int(times[0])

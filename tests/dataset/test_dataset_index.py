@@ -85,11 +85,11 @@ def test_an_index_killed_in_the_middle_goes_on_where_it_was(rotated, tmp_path, c
     os.mkfifo(pipe)  # nothing ever comes out of it, so that the kill finds the index waiting, before the fourth
     code = (
         "import sys; from analyzer.dataset import indexing; from analyzer.cli import main;"
-        "one = indexing.index_one\n"
-        "def slow(store, settings, capture, tell):\n"
+        "one = indexing._taken\n"
+        "def slow(store, writer, capture, tell):\n"
         "    if capture.name.endswith('3'): open(sys.argv[2]).read()\n"
-        "    return one(store, settings, capture, tell)\n"
-        "indexing.index_one = slow\n"
+        "    return one(store, writer, capture, tell)\n"
+        "indexing._taken = slow\n"
         "main(['index', *sys.argv[3:], '-o', sys.argv[1]])"
     )
     process = subprocess.Popen([sys.executable, "-P", "-c", code, dataset, pipe, *rotated], stdout=subprocess.DEVNULL)
@@ -101,6 +101,7 @@ def test_an_index_killed_in_the_middle_goes_on_where_it_was(rotated, tmp_path, c
             return None
 
     writing = until(open_for_writing)
+    until(lambda: len(list((dataset / "segments").glob("[!.]*.parquet"))) == 3)  # the third is written meanwhile
     process.send_signal(signal.SIGKILL)
     process.wait()
     os.close(writing)
@@ -122,6 +123,27 @@ def test_half_a_file_is_never_seen(tmp_path, capsys, monkeypatch) -> None:
         assert main(["index", capture, "-o", str(tmp_path / "d")]) == 1
     assert "no space left on device" in capsys.readouterr().err
     assert not [path for path in (tmp_path / "d").rglob("*") if path.name != "dataset.json" and path.is_file()]
+
+
+def test_what_was_written_before_stays_when_there_is_no_space_left(rotated, tmp_path, capsys, monkeypatch) -> None:
+    from analyzer.dataset import writing
+
+    whole = writing._Runs._write
+    written = []
+
+    def full_after_two(self: object, table: object, number: int) -> None:
+        written.append(table)
+        if len(written) > 2:
+            raise OSError(28, "No space left on device")
+        whole(self, table, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writing._Runs, "_write", full_after_two)
+        assert main(["index", *map(str, rotated), "-o", str(tmp_path / "d")]) == 1
+    assert "no space left on device" in capsys.readouterr().err
+    assert len(files_of(tmp_path / "d")) == 2
+    said = indexed(capsys, *rotated, "-o", tmp_path / "d")
+    assert (said["already_there"], said["indexed"]) == (2, len(rotated) - 2)
 
 
 def test_a_damaged_file_is_named_and_the_rest_is_given(rotated, tmp_path, capsys, ask) -> None:
