@@ -12,6 +12,7 @@ import pytest
 import tiny_pcap
 from pcaps_cases import PCAPS
 
+import analyzer
 from analyzer.cli import main
 from analyzer.findings import wording
 from analyzer.flows.columns import NAMES
@@ -297,3 +298,37 @@ def test_a_finding_about_more_flows_than_it_lists_is_there_for_each_of_them(tmp_
     assert len(narrowed["flows"]) == wording.MAX_FLOWS
     assert f":{last} " in narrowed["evidence"][-1]
     assert f":{last} " not in whole["evidence"][-1]
+
+
+@pytest.fixture
+def many_scan(tmp_path, monkeypatch):
+    """Twelve hosts that try thirty ports each: a finding a host."""
+    frames = []
+    for host in range(12):
+        monkeypatch.setattr(tiny_pcap, "CLIENT", f"192.0.2.{host + 1}")
+        for number in range(30):
+            at, ends = host + number / 100, {"to": 8_000 + number}
+            frames.append((at, tiny_pcap.segment("S", 100, **ends)))
+            frames.append((at + 0.001, tiny_pcap.segment("R.", 0, 101, answer=True, **ends)))
+    return tiny_pcap.write(tmp_path / "scans.pcap", *frames)
+
+
+def test_of_many_findings_of_one_cause_some_are_shown_and_the_rest_counted(many_scan, capsys):
+    found = [one["name"] for one in document(capsys, many_scan)["findings"]]
+    assert found.count("port_scan") == 12
+    lines = report(capsys, many_scan).splitlines()
+    assert [line.split()[0] for line in lines if "WARNING" in line] == [f"{number}." for number in range(1, 11)]
+    (more,) = (line for line in lines if line.startswith("… and 2 more findings of port_scan: handshake report "))
+    assert more.endswith(" --explain port_scan")
+    explained = report(capsys, many_scan, "--explain", "port_scan")
+    assert all(f"192.0.2.{host + 1} scans 30 ports" in explained for host in range(12))
+
+
+def test_a_notebook_names_as_many(many_scan):
+    analysis = analyzer.read(many_scan)
+    shown = repr(analysis)
+    assert shown.count("WARNING") == 10
+    assert "… and 2 more findings of port_scan" in shown
+    shown = analysis._repr_html_()
+    assert shown.count("scans 30 ports") == 10
+    assert "… and 2 more findings of port_scan" in shown

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Sequence
+from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 from analyzer.findings import Finding
 from analyzer.flows.columns import record
 from analyzer.flows.table import FlowTable
 from analyzer.report import words
+from analyzer.report.alike import more_of, some_of_each
 from analyzer.report.escape import printable
 from analyzer.report.palette import HANDSHAKES, SEVERITIES
 
 if TYPE_CHECKING:
     from analyzer.analysis import Analysis
 
-#: findings of lesser weight that an overview names
+#: findings of one cause, and findings of lesser weight, that an overview names
+ALIKE = 10
 NOTED = 5
 
 #: what stands where no finding calls for anything
@@ -84,13 +87,15 @@ def is_wrong(analysis: Analysis) -> bool:
 def overview_text(analysis: Analysis) -> str:
     """What a capture holds and what is wrong in it, at a glance."""
     lists = analysis.lists
+    weightiest, left_out = _weightiest(analysis)
     said = [
         heading(analysis),
         f"handshakes: {counted(lists.handshake)}",
         f"closes: {counted(lists.close)}",
         *(f"! {printable(line)}" for line in analysis.capture["weakened_by"]),
         *([] if is_wrong(analysis) else [NOTHING]),
-        *(f"{finding.severity.upper():8} {printable(finding.summary)}" for finding in _weightiest(analysis)),
+        *(f"{finding.severity.upper():8} {printable(finding.summary)}" for _, finding in weightiest),
+        *left_out,
     ]
     return "\n".join(said)
 
@@ -99,11 +104,13 @@ def overview_html(analysis: Analysis) -> str:
     """The same for Jupyter."""
     lists = analysis.lists
     weak = "".join(f'<div style="color:#b35c00">! {html(line)}</div>' for line in analysis.capture["weakened_by"])
+    weightiest, left_out = _weightiest(analysis)
     findings = "".join(
         f'<li style="margin:2px 0">{_badge(finding.severity)} {html(finding.summary)}'
         f' <span style="{_FAINT}">found[{place}]</span></li>'
-        for place, finding in enumerate(_weightiest(analysis))
+        for place, finding in weightiest
     )
+    findings += "".join(f'<li style="{_FAINT}">{html(line)}</li>' for line in left_out)
     wrong = "" if is_wrong(analysis) else f'<div style="margin:8px 0 0"><b>{NOTHING}</b></div>'
     wrong += f'<ul style="list-style:none;padding:0;margin:8px 0 0">{findings}</ul>' if findings else ""
     return (
@@ -154,10 +161,14 @@ def _key(word: str, count: int) -> str:
     return f'<span style="white-space:nowrap">{square}{html(counted({word: count}))}</span>'
 
 
-def _weightiest(analysis: Analysis) -> Sequence[Finding]:
+def _weightiest(analysis: Analysis) -> tuple[list[tuple[int, Finding]], list[str]]:
+    """Findings with their places in `found`, less some that are like others and some of little weight; what is left."""
     wrong = [finding for finding in analysis.found if finding.severity != "info"]
     noted = [finding for finding in analysis.found if finding.severity == "info"]
-    return [*wrong, *noted[:NOTED]]
+    chosen, left_out = some_of_each(wrong, ALIKE)
+    chosen += noted[:NOTED]
+    places = {id(finding): place for place, finding in enumerate(analysis.found)}
+    return [(places[id(finding)], finding) for finding in chosen], list(starmap(more_of, left_out.items()))
 
 
 def _badge(severity: str) -> str:

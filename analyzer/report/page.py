@@ -17,6 +17,7 @@ from analyzer._version import __version__
 from analyzer.errors import AnalyzerError
 from analyzer.flows.columns import record
 from analyzer.report import why, words
+from analyzer.report.alike import more_of, some_of_each
 from analyzer.report.display import NOTHING, counted, heading, html, is_wrong, keyed, measured, named
 from analyzer.report.palette import HANDSHAKES
 from analyzer.report.text import fairly
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 #: rows of each list: more than anyone reads; `handshake flows --where` has the rest
 LISTED = 400
+#: findings of one cause that are shown
+ALIKE = 50
 #: flows of each finding, and of each list, that get a ladder
 EXAMPLES = {"critical": 3, "warning": 2, "info": 1}
 OF_A_LIST = 2
@@ -119,14 +122,26 @@ def _findings(analysis: Analysis, drawn: Collection[int]) -> Iterator[str]:
         yield f'<p class="good">{NOTHING}</p>'
     wrong = [finding for finding in analysis.found if finding.severity != "info"]
     noted = [finding for finding in analysis.found if finding.severity == "info"]
-    for number, finding in enumerate(wrong, 1):
+    shown, left_out = some_of_each(wrong, ALIKE)
+    for number, finding in enumerate(shown, 1):
         yield _finding(number, finding, drawn)
+    first_noted = len(shown) + 1
+    yield from _left_out(left_out)
     if noted:
-        yield f"<details{'' if wrong else ' open'}><summary>Also noted: {len(noted)}</summary>"
-        for number, finding in enumerate(noted, len(wrong) + 1):
+        yield f"<details{'' if wrong else ' open'}><summary>Also noted: {len(noted):,}</summary>"
+        shown, left_out = some_of_each(noted, ALIKE)
+        for number, finding in enumerate(shown, first_noted):
             yield _finding(number, finding, drawn)
+        yield from _left_out(left_out)
         yield "</details>"
     yield "</section>"
+
+
+def _left_out(left_out: dict[str, int]) -> Iterator[str]:
+    """A line a cause of which not all findings are shown."""
+    for name, count in left_out.items():
+        said = f"{html(more_of(name, count))}: <code>handshake report FILE --explain {html(name)}</code>"
+        yield f'<p class="faint">{said}</p>'
 
 
 def _finding(number: int, finding: Finding, drawn: Collection[int]) -> str:
@@ -335,7 +350,7 @@ def _examples(analysis: Analysis) -> list[int]:
     """Numbers of the flows that get a ladder, what matters most first."""
     wanted: dict[int, None] = {}
     numbers = analysis.table.raw("number")
-    for finding in analysis.found:
+    for finding in some_of_each(analysis.found, ALIKE)[0]:
         mine = [flow for flow in finding.flows if flow in analysis.flow_numbers]
         wanted.update(dict.fromkeys(mine[: EXAMPLES[finding.severity]]))
     for name in _LISTS:

@@ -16,6 +16,7 @@ from analyzer.flows.rendering import records
 from analyzer.flows.table import FlowTable
 from analyzer.listeners import Listener
 from analyzer.report import grid, words
+from analyzer.report.alike import more_of, some_of_each
 from analyzer.report.escape import printable
 from analyzer.report.reported import LISTENERS as JSON_LISTENERS
 from analyzer.report.style import Style
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 #: flows of a list that are shown: a screenful; the rest is counted, and `flows --where` lists it
 LISTED = 20
+#: findings of one cause that are shown; the rest is counted, and `report --explain` lists it
+ALIKE = 10
 #: listeners that are shown, the busiest; the rest is counted
 LISTENERS = 20
 #: reasons for frames without TCP that are named in a line
@@ -65,16 +68,19 @@ def _lines(analysis: Reported, style: Style, width: int, table_width: int | None
         yield from _folded(f"{'Clean' if clean else 'No fault found'}: {_outcome(analysis)}", width, "  ", style.good)
         how = ", ".join(dict.fromkeys(finding.name.replace("_", " ") for finding in noted)) if clean else ""
         yield _NOTHING_ELSE + (f" Noted: {how}." if how else "")
-        yield from _noted([] if clean else noted, style, width)
+        yield from _noted([] if clean else noted, files, style, width)
         return
     yield from _folded(f"Handshakes: {_counted(lists.handshake)}. Closes: {_counted(lists.close)}.", width, "  ")
-    for number, finding in enumerate(wrong, 1):
+    shown, left_out = some_of_each(wrong, ALIKE)
+    for number, finding in enumerate(shown, 1):
         yield ""
         yield from _finding(number, finding, style, width)
     if wrong:
         yield ""
-        yield style.faint(_command(f"All of it: handshake report {{}} --explain {wrong[0].name}", files, width))
-    yield from _noted(noted, style, width)
+        yield from _left_out(left_out, files, style, width)
+        if wrong[0].name not in left_out:
+            yield style.faint(_command(f"All of it: handshake report {{}} --explain {wrong[0].name}", files, width))
+    yield from _noted(noted, files, style, width)
     yield from _listeners(analysis, style, table_width)
     rows = fairly(analysis.table, lists.incomplete_handshakes, LISTED)
     where = "handshake not in ['complete', 'midstream']"
@@ -161,13 +167,21 @@ _NOTHING_ELSE = "No incomplete handshake, no half-closed connection, no SYN+ACK 
 _OF_THE_CAPTURE = frozenset(("checksum_offload", "duplicates_in_capture", "seen_twice"))
 
 
-def _noted(noted: Sequence[Finding], style: Style, width: int) -> Iterator[str]:
+def _noted(noted: Sequence[Finding], files: str, style: Style, width: int) -> Iterator[str]:
     """What is worth knowing and calls for nothing, a line each."""
     if noted:
         yield ""
         yield style.strong("Also noted")
-        for finding in noted:
+        shown, left_out = some_of_each(noted, ALIKE)
+        for finding in shown:
             yield from _folded(f"  · {printable(finding.summary)} ({finding.name})", width, "    ")
+        yield from _left_out(left_out, files, style, width)
+
+
+def _left_out(left_out: dict[str, int], files: str, style: Style, width: int) -> Iterator[str]:
+    """A line a cause of which not all findings are shown."""
+    for name, count in left_out.items():
+        yield style.faint(_command(f"{more_of(name, count)}: handshake report {{}} --explain {name}", files, width))
 
 
 def _said(finding: Finding, analysis: Reported) -> bool:
