@@ -60,32 +60,34 @@ def _silent_ns(index: Index, rows: list[int]) -> list[int]:
     names = ("half_start_ns", "half_end_ns", "half_bytes", "last_ns", "bits", "reset_by", "closed_by")
     found = []
     for start, end, used, last, bits, reset_by, closed_by in index.each(rows, *names):
-        gone = bits & f.RESET and reset_by == closed_by  # what it sent found no socket any more
         if not end:
             found.append(index.end_ns - (last if used else start))
-        elif not gone and (used or (not bits & f.RESET and end - start < SURE_SILENT_NS)):
+        elif not _came_too_late(bits, reset_by, closed_by) and (
+            used or (not bits & f.RESET and end - start < SURE_SILENT_NS)
+        ):
             found.append(0)
         else:
             found.append(end - start)
     return found
 
 
+def _came_too_late(bits: int, reset_by: int, closed_by: int) -> bool:
+    """Whether what the half-open side sent at last found no socket any more."""
+    return bool(bits & f.RESET) and reset_by == closed_by
+
+
 def _finding(index: Index, key: tuple[Host, int] | None, rows: list[int], others: str, severity: str) -> Finding:
     starts = index.facts(rows, "half_start_ns")
     still = [start for start, end in zip(starts, index.facts(rows, "half_end_ns"), strict=True) if not end]
-    gone = sum(
-        1
-        for bits, reset_by, closed_by in index.each(rows, "bits", "reset_by", "closed_by")
-        if bits & f.RESET and reset_by == closed_by
-    )
+    late = sum(1 for closing in index.each(rows, "bits", "reset_by", "closed_by") if _came_too_late(*closing))
     longest = max(_silent_ns(index, rows))
     evidence = [
         f"{len(still):,} still in CLOSE_WAIT at the end of the capture, the longest silent for {wording.span(longest)}"
     ]
     if len(still) >= SURE_COUNT:
         evidence.append(_growth(index, still))
-    if gone:
-        evidence.append(f"{gone:,} closed or wrote so late that the peer, long gone, answered with a RST")
+    if late:
+        evidence.append(f"{late:,} closed or wrote so late that the peer, long gone, answered with a RST")
     closers = wording.hosts(
         index.originator(row) if index.fact(row, "closed_by") == f.ORIGINATOR else index.responder(row) for row in rows
     )
@@ -101,7 +103,7 @@ def _finding(index: Index, key: tuple[Host, int] | None, rows: list[int], others
     if server and _queued(index, rows):
         summary += " (a consequence of its full accept queue)"
         severity = "info"
-    sure = (longest >= SURE_SILENT_NS) + (len(rows) >= SURE_COUNT) + bool(gone)
+    sure = (longest >= SURE_SILENT_NS) + (len(rows) >= SURE_COUNT) + bool(late)
     return make(
         index,
         CAUSE.name,
