@@ -57,6 +57,7 @@ _FORGED = cython.declare(cython.ulonglong, f.O_FORGED_RST | f.R_FORGED_RST)
 _M64 = cython.declare(cython.ulonglong, 0xFFFF_FFFF_FFFF_FFFF)
 _SECRET = cython.declare(cython.ulonglong, int.from_bytes(urandom(8), "big") | 1)
 _OTHER_SECRET = cython.declare(cython.ulonglong, int.from_bytes(urandom(8), "big") | 1)
+_THIRD_SECRET = cython.declare(cython.ulonglong, int.from_bytes(urandom(8), "big") | 1)
 #: 16 MiB of bits: of 5,000,000 rows four in a hundred are looked at in vain
 _TABLE_BITS = 27
 
@@ -1144,7 +1145,8 @@ def _mixed(rows: cython.ulonglong[::1], at: cython.Py_ssize_t) -> cython.ulonglo
 @cython.cfunc
 @cython.exceptval(check=False)
 def _mixed_end(high: cython.ulonglong, low: cython.ulonglong, port: cython.ulonglong) -> cython.ulonglong:
-    mixed: cython.ulonglong = ((((high * _SECRET & _M64) ^ low) + (port << 48)) & _M64) * _OTHER_SECRET & _M64
+    third: cython.ulonglong = port * _THIRD_SECRET & _M64  # all of it counts: a scope may stand above the port
+    mixed: cython.ulonglong = ((((high * _SECRET & _M64) ^ low) + third) & _M64) * _OTHER_SECRET & _M64
     mixed ^= mixed >> 29
     return mixed * _SECRET & _M64
 

@@ -97,3 +97,11 @@ def test_findings_of_many_flows_cost_in_proportion(names: Sequence[str], apart: 
     few, many = (cost(one, count * max(1, one.count // FEW), apart) for count in (FEW, MANY))
     # A cause that finds nothing in few costs nothing there: what these take is at least a usual amount.
     assert any(many() < SLACK * MANY / FEW * max(few(), 0.005) for _ in range(3))
+
+
+def test_vlans_of_one_listener_cost_what_listeners_cost() -> None:
+    """What keeps VLANs apart stands above the port in a key: all of it must count where keys are looked up."""
+    only_once()
+    one = flows_of(["refused"]).chosen([0])
+    vlans, hosts = (cost(one, MANY, (apart,)) for apart in ("scope", "r_lo"))
+    assert any(vlans() < SLACK * hosts() for _ in range(3))
