@@ -110,8 +110,14 @@ def _remote(url: str) -> Iterable[Wanted]:
 
 
 def missing(store: Store, captures: Sequence[Wanted]) -> list[Wanted]:
-    """Those of `captures` that the data set does not have, or has in an older state."""
+    """Those of `captures` that the data set does not have, or has in an older state.
+
+    Of those that it has, older states that an interruption left are taken away.
+    """
+    from analyzer.dataset.writing import remove_older
+
     there = {name.removesuffix(".parquet") for name in store.names(form.SEGMENTS)}
+    remove_older(store, there.intersection(capture.file for capture in captures))
     return [capture for capture in captures if capture.file not in there]
 
 
@@ -124,7 +130,7 @@ def index_one(store: Store, settings: Settings, capture: Wanted) -> Done:
 
 
 def _taken(store: Store, writer: CaptureWriter, capture: Wanted, progress: Any = None) -> Callable[[], Done]:
-    """Decode one capture; the value waits until it is in the data set, and removes an older state of it."""
+    """Decode one capture; the value waits until it is in the data set."""
     failed: Done | None = None
     try:
         with _Opened(capture) as source:
@@ -138,11 +144,6 @@ def _taken(store: Store, writer: CaptureWriter, capture: Wanted, progress: Any =
         if failed is not None:
             return failed
         described = written()
-        whose = form.digest(capture.key, 16)
-        for folder in (form.SEGMENTS, form.FRAMES):
-            for name in store.names(folder):
-                if name.startswith(whose) and name != f"{capture.file}.parquet":
-                    store.remove(f"{folder}/{name}")
         size = store.size(f"{form.SEGMENTS}/{capture.file}.parquet")
         return Done(capture, described.frames, sum(group.rows for group in described.groups), size)
 

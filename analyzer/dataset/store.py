@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 from analyzer.capture.sources import reason
 from analyzer.dataset import is_url
@@ -111,29 +112,37 @@ class Store:
     @contextmanager
     def appearing(self, name: str) -> Iterator[str]:
         """A local path to write to, which becomes `name` when all has been written. Raises OutputError."""
-        folder, _, last = name.rpartition("/")
-        beside = None
-        if self._fs is None:
-            beside = self._at(folder)
-            try:
-                os.makedirs(beside, exist_ok=True)
-            except OSError as error:
-                raise OutputError(f"{beside}: {reason(error)}") from None
-        part = tempfile.NamedTemporaryFile(dir=beside, prefix=f".{last}.", suffix=".part", delete=False)  # noqa: SIM115
-        part.close()
+        part = self._part(name)
         try:
-            yield part.name
+            yield part
             if self._fs is None:
-                os.chmod(part.name, 0o666 & ~_umask())
-                os.replace(part.name, self._at(name))
+                os.replace(part, self._at(name))
             else:
-                self._fs.makedirs(self._at(folder), exist_ok=True)
-                self._fs.put_file(part.name, self._at(name))
+                self._fs.makedirs(self._at(name.rpartition("/")[0]), exist_ok=True)
+                self._fs.put_file(part, self._at(name))
         except OSError as error:
             raise OutputError(f"{self.path(name)}: cannot be written: {reason(error)}") from None
         finally:
-            if os.path.exists(part.name):
-                os.unlink(part.name)
+            if os.path.exists(part):
+                os.unlink(part)
+
+    def _part(self, name: str) -> str:
+        """A new file to write to: beside the one that it becomes, or, where that lies elsewhere, among temporary files.
+
+        Raises OutputError.
+        """
+        folder, _, last = name.rpartition("/")
+        try:
+            if self._fs is not None:
+                descriptor, part = tempfile.mkstemp(prefix=f".{last}.", suffix=".part")
+            else:
+                os.makedirs(self._at(folder), exist_ok=True)
+                part = f"{self._at(folder)}/.{last}.{uuid4().hex}.part"
+                descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            os.close(descriptor)
+        except OSError as error:
+            raise OutputError(f"{self.path(folder) if folder else self.root}: {reason(error)}") from None
+        return part
 
     def write(self, name: str, data: bytes) -> None:
         """A small file, whole or not at all. Raises OutputError."""
@@ -154,10 +163,3 @@ class Store:
 
     def _at(self, name: str) -> str:
         return f"{self._base}/{name}" if name else self._base
-
-
-def _umask() -> int:
-    """The permissions that new files of this process do without."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

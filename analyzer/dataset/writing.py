@@ -7,7 +7,7 @@ thread of its own while the next one is decoded and sorted: Arrow lets go of Pyt
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -47,7 +47,7 @@ class CaptureWriter:
         self._aside.shutdown()
 
     def take(self, source: Source, key: str, modified_ns: int | None, progress: Any = None) -> Callable[[], Described]:
-        """Decode `source`; the value waits until it is in the store.
+        """Decode `source`; the value waits until it is in the store, in place of an older state of it.
 
         Raises CaptureError where it cannot be read, and OutputError, as the value does, where it is not written. A
         capture that breaks off is written as far as it goes, as every command reads it.
@@ -87,6 +87,7 @@ class CaptureWriter:
                     groups=runs.groups,
                 )
                 writer.add_key_value_metadata({form.KEY: described.to_json()})
+            remove_older(self._store, {name})
             return described
 
         return self._aside.submit(complete).result
@@ -104,6 +105,16 @@ class CaptureWriter:
                     runs.take(batch)
             frames.take(some)
         runs.take(batch)
+
+
+def remove_older(store: Store, there: Collection[str]) -> None:
+    """Take away the files of other states of the captures whose files are `there`, without folder and ending."""
+    whose = {name.partition("-")[0] for name in there}
+    for folder in (form.SEGMENTS, form.FRAMES):
+        for file in store.names(folder):
+            name = file.removesuffix(".parquet")
+            if name not in there and name.partition("-")[0] in whose:
+                store.remove(f"{folder}/{file}")
 
 
 def _frames_schema() -> Any:

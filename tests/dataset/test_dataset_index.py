@@ -110,6 +110,21 @@ def test_an_index_killed_in_the_middle_goes_on_where_it_was(rotated, tmp_path, c
     assert ask("report", "--json", dataset) == ask("report", "--json", *rotated)
 
 
+def test_an_older_state_that_an_interruption_left_is_taken_away(tmp_path, capsys, ask) -> None:
+    dataset, capture = tmp_path / "d", tmp_path / "a.pcap"
+    tiny_pcap.write(capture, *tiny_pcap.graceful(), *tiny_pcap.graceful(port=40_001, start=1))
+    indexed(capsys, capture, "-o", dataset)
+    ((older, _),) = files_of(dataset).items()
+    kept = (dataset / "segments" / older).read_bytes()
+    tiny_pcap.write(capture, *tiny_pcap.graceful())
+    os.utime(capture, (1_000_000_000, 1_000_000_000))  # put back from an archive: its time says that it is older
+    indexed(capsys, capture, "-o", dataset)
+    (dataset / "segments" / older).write_bytes(kept)  # killed before it was taken away
+    assert indexed(capsys, capture, "-o", dataset)["indexed"] == 0
+    assert older not in files_of(dataset)
+    assert ask("report", "--json", dataset) == ask("report", "--json", capture)
+
+
 def test_half_a_file_is_never_seen(tmp_path, capsys, monkeypatch) -> None:
     from analyzer.dataset import writing
 
