@@ -10,7 +10,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: containers made, and not released, between two looks at the youngest (700 is Python's own, of 3.11 to 3.13): loading
+#: containers made, and not released, between two looks at the youngest (Python's own: 700, from 3.13 on 2,000): loading
 #: a command's modules makes some ten thousand that all stay
 SELDOM = 50_000
 

@@ -70,20 +70,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run(list(sys.argv[1:] if argv is None else argv))
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if argv is None else handler)  # Python's own end is not interrupted
         if argv is None:
             leave_all()
 
 
 def _heed_signals() -> dict[int, Any]:
-    """Let the signals of `ENDING` raise, those that the caller ignores (nohup) left out; the handlers before."""
+    """Let Ctrl-C and the signals of `ENDING` raise, less those that the caller ignores (nohup); the handlers before.
+
+    Each does so once: `timeout` sends a signal twice, and the second one would disturb the tidying up.
+    """
 
     def end(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_IGN)  # a second one would disturb the tidying up
-        raise EndedError(number)
+        signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt if number == signal.SIGINT else EndedError(number)
 
+    usual = {signal.SIGINT: signal.default_int_handler, **dict.fromkeys(ENDING, signal.SIG_DFL)}
     try:
-        return {number: signal.signal(number, end) for number in ENDING if signal.getsignal(number) == signal.SIG_DFL}
+        return {number: signal.signal(number, end) for number, own in usual.items() if signal.getsignal(number) == own}
     except ValueError:  # only the main thread has signals
         return {}
 
@@ -105,6 +109,8 @@ def _run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         _drop_output()
         return BROKEN_PIPE
+    except MemoryError:
+        return _fail("not enough memory", 1)
     except OSError as error:
         _drop_output()
         return _fail(_words(error), 1)

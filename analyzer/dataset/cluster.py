@@ -28,8 +28,9 @@ from analyzer.flows.packed import PackedRows
 Progress = Callable[[int, int | None], None]
 
 LOCAL = "local"
-#: how often a task is tried again where its worker died: machines that go away are ordinary in a cluster
-RETRIES = 5
+#: workers of our own that may die at one task before it is given up (a scheduler elsewhere has a bound of its own):
+#: machines that go away are ordinary in a cluster
+DEATHS = 5
 #: of every thread of the workers, where there are so many shards: each task of a report costs 3 ms around what it does,
 #: and with fewer of them one that takes longer is waited for longer
 TASKS_A_THREAD = 4
@@ -49,7 +50,7 @@ def connected(scheduler: str) -> Iterator[Any]:
     # What it logs about workers that come and go is no concern of a report's reader; errors arrive as errors.
     for name in ("distributed", "asyncio", "tornado"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    with dask.config.set({"distributed.scheduler.allowed-failures": RETRIES}):
+    with dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}):
         if scheduler == LOCAL:
             with (
                 distributed.LocalCluster(
@@ -134,12 +135,12 @@ def index(
 
 
 def submit(client: Any, task: Any, *words: Any, kind: str | None = None, priority: int = 0) -> Any:
-    """A future of what `task` gives, which other workers try again where one dies.
+    """A future of what `task` gives, which other workers try again where one dies; what it raises is not tried again.
 
     Dask tells from earlier tasks of a kind how long one takes, and of a kind that is new expects half a second.
     """
     key = f"{kind or task.__name__}-{uuid4().hex}"
-    return client.submit(task, *words, key=key, pure=False, retries=RETRIES, priority=priority)
+    return client.submit(task, *words, key=key, pure=False, priority=priority)
 
 
 def light(client: Any, task: Any, *words: Any, priority: int = 0) -> Any:
@@ -177,7 +178,7 @@ def _in_words() -> Iterator[None]:
     except AnalyzerError:
         raise
     except distributed.KilledWorker as error:
-        lost = f"the cluster lost {RETRIES} workers at one task, most likely for lack of memory"
+        lost = f"the cluster lost {error.allowed_failures + 1} workers at one task, most likely for lack of memory"
         raise ClusterError(f"{lost}: {reason(error)}") from None
     except (distributed.CancelledError, distributed.comm.CommClosedError, OSError) as error:
         raise ClusterError(f"the cluster went away: {reason(error) or type(error).__name__}") from None

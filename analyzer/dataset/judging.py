@@ -90,14 +90,14 @@ class Shards:
         futures = [
             light(self._client, told, task, *mine, shared) for mine in zip(self._judged, *of_shards, strict=True)
         ]
-        return lambda: _opened(self._client, futures)
+        return lambda: _unpickled(self._client, futures)
 
     def asked(self, questions: Sequence[Question[Any, Any]]) -> list[Callable[[], Any]]:
         """Begin to ask all flows, once what was begun before is done; a value each, which waits for what they say."""
         plain = [question for question in questions if not hasattr(question, "parts")]
         shared = self._shared((plain,)) if plain else None
         futures = [light(self._client, told, answers, shard, shared, priority=LATER) for shard in self._judged if plain]
-        said = cache(lambda: [*zip(*_opened(self._client, futures), strict=True)])
+        said = cache(lambda: [*zip(*_unpickled(self._client, futures), strict=True)])
         places = iter(range(len(plain)))
 
         def wait(question: Question[Any, Any]) -> Callable[[], Any]:
@@ -113,7 +113,7 @@ class Shards:
         asked = self._shared((question, self.ways))
         parts = [light(self._client, done, parts_of, shard, asked, priority=LATER) for shard in self._judged]
         futures = _across(self._client, met, parts, self.ways, self._shared((question,)))
-        return lambda: question.joined(_opened(self._client, futures))
+        return lambda: question.joined(_unpickled(self._client, futures))
 
     def _shared(self, rest: tuple[Any, ...]) -> Any:
         """What all tasks need, sent once: a worker fetches it from where it is."""
@@ -293,7 +293,7 @@ def _ways(flows: int) -> int:
     return 1 + flows // FLOWS_A_WAY
 
 
-def _opened(client: Any, futures: list[Any]) -> list[Any]:
+def _unpickled(client: Any, futures: list[Any]) -> list[Any]:
     """What was sent as one piece each; one is opened while the others come."""
     found = {future: pickle.loads(sent) for future, sent in cluster.finished(client, futures, None)}
     return [found[future] for future in futures]

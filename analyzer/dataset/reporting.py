@@ -49,9 +49,10 @@ def report(shards: Shards, options: Options) -> Gathered:
     asked = asked_first(shards, capture)
     told: list[Told] = begun()
     flows = Flows(shards, [one.kept for one in told])
+    found = found_by(told, flows, capture, asked)  # first: what it names is fetched, and then in the table, too
     return Gathered(
         options=options,
-        found=found_by(told, flows, capture, asked),
+        found=found,
         table=flows.table,
         selected=sum(one.selected for one in told),
         lists=lists.united([flows.rows_of(one.lists) for one in told]),
@@ -193,7 +194,10 @@ def found_by(told: Sequence[Told], flows: Flows, capture: CaptureView, asked: li
         try:
             found = find(flows.table, capture, selected, elsewhere)
         except AbsentError as error:
+            before = len(flows.table)
             flows.fetch(error.numbers)
+            if len(flows.table) == before:  # no shard has them, and asking again would not change that
+                raise
         else:
             return shown(found, None if everything else flows.selected)
 

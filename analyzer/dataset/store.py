@@ -92,8 +92,11 @@ class Store:
         return sorted(name for name in found if name.endswith(".parquet") and not name.startswith("."))
 
     def size(self, name: str) -> int:
-        """Its bytes."""
-        return os.path.getsize(self._at(name)) if self._fs is None else int(self._fs.size(self._at(name)))
+        """Its bytes; 0 where another process has taken it away."""
+        try:
+            return os.path.getsize(self._at(name)) if self._fs is None else int(self._fs.size(self._at(name)))
+        except FileNotFoundError:
+            return 0
 
     def open(self, name: str) -> Any:
         """The file for reading: a path that pyarrow opens, or an open binary file. Raises OSError."""

@@ -118,10 +118,37 @@ class Counted(Protocol):
 
 def put_together(plan: Plan, facts: FlowFacts, shards: Sequence[Counted]) -> Result:
     """The result of all shards, with these facts."""
-    counts = sums([shard.counts for shard in shards])
-    damaged = [each for shard in shards for each in shard.damaged]
-    last_ns = max(shard.last_ns for shard in shards)
-    return result(plan, facts, counts, last_ns, shards[0].names, damaged)
+    health = CaptureHealth()
+    decoded = decoded_by(Decoder())
+    skipped = dict.fromkeys(REASONS, 0)
+    failed = {each.path: each for each in (*plan.damaged, *(one for shard in shards for one in shard.damaged))}
+    for part in sorted(plan.parts, key=lambda part: part.place):
+        described = part.described
+        file = form.health_of(described.health)
+        damage = failed.pop(plan.store.path(f"{form.SEGMENTS}/{part.file}.parquet"), None)
+        if damage is not None:
+            file.truncated = _damage(damage)
+            health.notes.append(f"{file.name}: {file.truncated}")
+        health.files.append(file)
+        health.notes.extend(described.notes)
+        for name, count in described.decoded.items():
+            decoded[name] = decoded.get(name, 0) + count
+        for name, count in described.skipped.items():
+            skipped[name] = skipped.get(name, 0) + count
+    for path, damage in failed.items():
+        file = FileHealth(path)
+        file.truncated = _damage(damage)
+        health.notes.append(file.truncated)
+        health.files.append(file)
+    return Result(
+        facts=facts,
+        capture=health,
+        decoded=decoded,
+        skipped={name: count for name, count in skipped.items() if count},
+        tracker=sums([shard.counts for shard in shards]),
+        end_ns=max(*(shard.last_ns for shard in shards), health.last_ns or 0),
+        scopes=shards[0].names,
+    )
 
 
 def track(
@@ -167,48 +194,6 @@ def check_scopes(plan: Plan, options: Options) -> bool:
         made = " ".join(word for word, on in zip(("--by-vlan", "--by-tunnel"), have, strict=True) if on)
         raise UsageError(f"{plan.store.root} was indexed {f'with {made}' if made else 'without'}, not with {asked}")
     return True
-
-
-def result(
-    plan: Plan,
-    facts: FlowFacts,
-    counts: dict[str, int],
-    last_ns: int,
-    scopes: list[str],
-    damaged: list[Damaged],
-) -> Result:
-    """The result of a tracked data set."""
-    health = CaptureHealth()
-    decoded = decoded_by(Decoder())
-    skipped = dict.fromkeys(REASONS, 0)
-    failed = {each.path: each for each in (*plan.damaged, *damaged)}
-    for part in sorted(plan.parts, key=lambda part: part.place):
-        described = part.described
-        file = form.health_of(described.health)
-        damage = failed.pop(plan.store.path(f"{form.SEGMENTS}/{part.file}.parquet"), None)
-        if damage is not None:
-            file.truncated = _damage(damage)
-            health.notes.append(f"{file.name}: {file.truncated}")
-        health.files.append(file)
-        health.notes.extend(described.notes)
-        for name, count in described.decoded.items():
-            decoded[name] = decoded.get(name, 0) + count
-        for name, count in described.skipped.items():
-            skipped[name] += count
-    for path, damage in failed.items():
-        file = FileHealth(path)
-        file.truncated = _damage(damage)
-        health.notes.append(file.truncated)
-        health.files.append(file)
-    return Result(
-        facts=facts,
-        capture=health,
-        decoded=decoded,
-        skipped={name: count for name, count in skipped.items() if count},
-        tracker=counts,
-        end_ns=max(last_ns, health.last_ns or 0),
-        scopes=scopes,
-    )
 
 
 def _damage(damage: Damaged) -> str:

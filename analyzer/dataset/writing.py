@@ -7,9 +7,9 @@ thread of its own while the next one is decoded and sorted: Arrow lets go of Pyt
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Collection
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from analyzer.capture.opening import Capture
@@ -55,42 +55,55 @@ class CaptureWriter:
         parquet = need("pyarrow.parquet")
         name = form.file_id(key, source.size, modified_ns)
         decoder = Decoder(by_vlan=self._settings.by_vlan, by_tunnel=self._settings.by_tunnel)
-        with Capture([source], progress) as capture, ExitStack() as stack:
-            path = stack.enter_context(self._store.appearing(f"{form.SEGMENTS}/{name}.parquet"))
-            writer = stack.enter_context(parquet.ParquetWriter(path, form.schema(), **form.writer_options()))
+        opened = ExitStack()
+        with Capture([source], progress) as capture, self._closing_aside(opened):
+            path = opened.enter_context(self._store.appearing(f"{form.SEGMENTS}/{name}.parquet"))
+            writer = opened.enter_context(parquet.ParquetWriter(path, form.schema(), **form.writer_options()))
             runs = _Runs(writer, self._settings.shards, self._aside)
-            stack.callback(runs.wait)  # nothing is closed that is being written to
-            frames = stack.enter_context(_Frames(self._store, f"{form.FRAMES}/{name}.parquet"))
+            frames = opened.enter_context(_Frames(self._store, f"{form.FRAMES}/{name}.parquet"))
             self._decode(capture, decoder, runs, frames)
             capture.close()
             (health,) = capture.health.files
-            opened = stack.pop_all()
 
-        def complete() -> Described:
-            with opened:
-                runs.finish()
-                frames.write()
-                described = Described(
-                    name=source.name,
-                    key=key,
-                    size=source.size,
-                    modified_ns=modified_ns,
-                    health=health.as_dict(),
-                    notes=capture.health.notes,
-                    decoded=decoded_by(decoder),
-                    skipped=dict(decoder.counts),
-                    scopes=list(decoder.scopes),
-                    frames=frames.count,
-                    start_ns=frames.start_ns,
-                    end_ns=frames.end_ns,
-                    last_ns=runs.last_ns,
-                    groups=runs.groups,
-                )
-                writer.add_key_value_metadata({form.KEY: described.to_json()})
-            remove_older(self._store, {name})
-            return described
+            def complete() -> Described:
+                with opened:
+                    runs.written()
+                    frames.write()
+                    described = Described(
+                        name=source.name,
+                        key=key,
+                        size=source.size,
+                        modified_ns=modified_ns,
+                        health=health.as_dict(),
+                        notes=capture.health.notes,
+                        decoded=decoded_by(decoder),
+                        skipped=dict(decoder.counts),
+                        scopes=list(decoder.scopes),
+                        frames=frames.count,
+                        start_ns=frames.start_ns,
+                        end_ns=frames.end_ns,
+                        last_ns=runs.last_ns,
+                        groups=runs.groups,
+                    )
+                    writer.add_key_value_metadata({form.KEY: described.to_json()})
+                remove_older(self._store, {name})
+                return described
 
-        return self._aside.submit(complete).result
+            return self._aside.submit(complete).result
+
+    @contextmanager
+    def _closing_aside(self, opened: ExitStack) -> Iterator[None]:
+        """Where something is raised, have `opened` closed by the thread that writes: never while it does.
+
+        What closing makes of an error is raised in its place.
+        """
+        try:
+            yield
+        except BaseException as error:
+            closed = self._aside.submit(opened.__exit__, type(error), error, error.__traceback__)
+            if isinstance(error, Exception):
+                closed.result()
+            raise
 
     def _decode(self, capture: Capture, decoder: Decoder, runs: _Runs, frames: _Frames) -> None:
         batch = self._batch
@@ -127,7 +140,7 @@ def _frames_schema() -> Any:
 class _Runs:
     """Runs on their way into the file: each is sorted at once, and written by a thread of `aside`, a row group a shard.
 
-    `groups` are all when the last one is finished.
+    `groups` are those that are written.
     """
 
     def __init__(self, writer: Any, shards: int, aside: Executor) -> None:
@@ -159,19 +172,14 @@ class _Runs:
         columns.extend(view.take(order, mode="clip") for view in views.values())  # none is outside
         table = _table(columns, run, order)
         run.clear()
-        self.finish()
+        self.written()
         self._writing = self._aside.submit(self._write, table, self._taken)
         self._taken += 1
 
-    def finish(self) -> None:
-        """Wait for what is being written. Raises what went wrong there."""
+    def written(self) -> None:
+        """Wait until what was taken is written. Raises what went wrong there."""
         if self._writing is not None:
             self._writing.result()
-
-    def wait(self) -> None:
-        """The same, whatever went wrong."""
-        if self._writing is not None:
-            wait([self._writing])
 
     def _write(self, table: Any, number: int) -> None:
         import numpy

@@ -60,6 +60,8 @@ def _lines(analysis: Reported, style: Style, width: int, table_width: int | None
     if not analysis.selected:
         yield "No connection matches what the report was narrowed down to."
         return
+    if analysis.selected < analysis.capture["flows"]:
+        yield f"Narrowed down to {words.many(analysis.selected, 'connection')}; findings count all that a cause hit."
     lists, findings, files = analysis.lists, analysis.found, _named(analysis)
     wrong = [finding for finding in findings if finding.severity in _WRONG]
     noted = [finding for finding in findings if finding.severity not in _WRONG and not _said(finding, analysis)]
@@ -311,7 +313,7 @@ def _list(
     for line in lines[1:]:
         yield "  " + line
     if len(rows) > LISTED:
-        more = f"  … and {len(rows) - LISTED:,} more: handshake flows {{}}"
+        more = f"  … and {len(rows) - LISTED:,} more: handshake flows {{}} \\"  # a command may be copied as it stands
         yield style.faint(_command(more, _named(analysis), width or WIDTH))
         yield style.faint(f'    --where "{where}"')
 

@@ -146,7 +146,7 @@ TRANSITIONS: tuple[Transition, ...] = (
         EV_RST,
         CLOSED,
         OBSERVED,
-        "resets: it has no such connection",
+        "resets: it aborts the connection, or has none",
     ),
     # What the same segment implies for the endpoint it is sent to, until that endpoint contradicts it.
     Transition(RECEIVER, (SYN_SENT,), EV_SYN_ACK, ESTABLISHED, INFERRED, "its SYN was answered"),

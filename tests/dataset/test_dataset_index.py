@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,6 +109,30 @@ def test_an_index_killed_in_the_middle_goes_on_where_it_was(rotated, tmp_path, c
     said = indexed(capsys, *rotated, "-o", dataset)
     assert (said["already_there"], said["indexed"]) == (3, 4)
     assert ask("report", "--json", dataset) == ask("report", "--json", *rotated)
+
+
+def test_interrupted_twice_while_it_writes(rotated, tmp_path) -> None:
+    dataset, begun = tmp_path / "d", tmp_path / "begun"
+    code = (
+        "import pathlib, sys, time; from analyzer.dataset import writing; from analyzer.cli import main\n"
+        "whole = writing._Runs._write\n"
+        "def slow(*words):\n"
+        "    begun.touch()\n"
+        "    time.sleep(0.5)\n"
+        "    whole(*words)\n"
+        "writing.RUN_ROWS, writing._Runs._write = 50, slow\n"
+        "begun = pathlib.Path(sys.argv.pop(1))\n"
+        "sys.exit(main())"
+    )
+    words = [sys.executable, "-P", "-c", code, begun, "index", *rotated, "-o", dataset]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    until(begun.exists)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "handshake: interrupted\n")
+    assert not list(dataset.rglob("*.part"))
 
 
 def test_an_older_state_that_an_interruption_left_is_taken_away(tmp_path, capsys, ask) -> None:

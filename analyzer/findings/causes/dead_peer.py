@@ -75,7 +75,8 @@ def _finding(index: Index, host: Host | None, rows: list[int], others: int, side
     ended = sum(1 for row in rows if index.fact(row, "bits") & f.RESET)
     evidence = [
         f"{wording.many(calls, 'repetition')} of data or keep-alives without one segment in return, over up to"
-        f" {wording.span(longest)}; {probed:,} by keep-alives, {ended:,} given up with a RST"
+        f" {wording.span(longest)}; {wording.many(probed, 'connection')} probed by keep-alives, {ended:,} given up"
+        " with a RST"
     ]
     fresh = _came_again(index, rows)
     if fresh:

@@ -40,8 +40,8 @@ def look(index: Index) -> Iterator[Finding]:
         repeats = sum(index.repeats(row, sides[row]) for row in rows)
         who = wording.many(others, "other host") if host is None else wording.host(host)
         evidence = [
-            f"{wording.many(repeats, 'FIN')} repeated; {len(rows) - last:,} first FINs (FIN_WAIT_1), {last:,} second"
-            " ones (LAST_ACK or CLOSING)"
+            f"{wording.many(repeats, 'FIN')} repeated; {wording.many(len(rows) - last, 'first FIN')} (FIN_WAIT_1),"
+            f" {last:,} second (LAST_ACK or CLOSING)"
         ]
         if acked:
             evidence.append(

@@ -43,6 +43,7 @@ def look(index: Index) -> Iterator[Finding]:
             between = wording.many(others, "other pair") + " of hosts"
         else:
             between = f"{wording.host(hosts[0])} to {wording.host(hosts[1])}"
+        sized = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
         yield make(
             index,
             CAUSE.name,
@@ -52,7 +53,7 @@ def look(index: Index) -> Iterator[Finding]:
             summary=f"segments of {min(sizes):,} bytes and more vanish on the way from {between} while small ones pass:"
             f" path-MTU black hole ({wording.many(len(rows), 'connection')})",
             evidence=[
-                f"{wording.many(repeats, 'repetition')} of {min(sizes):,} to {max(sizes):,} bytes, never acknowledged;"
+                f"{wording.many(repeats, 'repetition')} of {sized} bytes, never acknowledged;"
                 f" the largest that was: {passed:,} bytes; the receiver went on sending meanwhile"
             ],
             confirm=f"`ping -M do -s {max(sizes)}` from the sender; `tracepath` names the hop; does ICMP type 3 code 4"
