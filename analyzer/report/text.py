@@ -17,6 +17,7 @@ from analyzer.flows.table import FlowTable
 from analyzer.listeners import Listener
 from analyzer.report import grid, words
 from analyzer.report.alike import more_of, some_of_each
+from analyzer.report.display import NOTHING
 from analyzer.report.escape import printable
 from analyzer.report.reported import LISTENERS as JSON_LISTENERS
 from analyzer.report.style import Style
@@ -73,6 +74,8 @@ def _lines(analysis: Reported, style: Style, width: int, table_width: int | None
         yield from _noted([] if clean else noted, files, style, width)
         return
     yield from _folded(f"Handshakes: {_counted(lists.handshake)}. Closes: {_counted(lists.close)}.", width, "  ")
+    if not wrong:
+        yield NOTHING
     shown, left_out = some_of_each(wrong, ALIKE)
     for number, finding in enumerate(shown, 1):
         yield ""
