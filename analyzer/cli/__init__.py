@@ -70,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run(list(sys.argv[1:] if argv is None else argv))
     finally:
         for number, handler in before.items():
-            signal.signal(number, signal.SIG_IGN if argv is None else handler)  # Python's own end is not interrupted
+            # What comes while Python itself ends shall end it, and not be raised where nobody is left to take it.
+            signal.signal(number, signal.SIG_DFL if argv is None else handler)
         if argv is None:
             leave_all()
 
