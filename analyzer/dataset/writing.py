@@ -18,6 +18,7 @@ from analyzer.dataset import form
 from analyzer.dataset.form import Described, Group, Settings
 from analyzer.dataset.store import Store, need
 from analyzer.engine import decoded_by
+from analyzer.errors import AnalyzerError
 from analyzer.segments import COLUMN_TYPES, SEGMENT, SegmentBatch
 from analyzer.tcp.sharding import SHARDS, shards_of
 from analyzer.wire.decode import Decoder
@@ -39,6 +40,10 @@ class CaptureWriter:
         self._settings = settings
         self._batch = SegmentBatch(RUN_ROWS)
         self._aside = ThreadPoolExecutor(1)
+        try:
+            self._aside.submit(lambda: None)  # a thread that cannot be had is missed here, before anything is begun
+        except RuntimeError as error:
+            raise AnalyzerError(f"nothing can be written: {error}") from None
 
     def __enter__(self) -> CaptureWriter:
         return self
