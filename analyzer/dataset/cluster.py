@@ -159,12 +159,19 @@ def finished(client: Any, futures: list[Any], progress: Progress | None) -> Iter
     distributed = need("distributed")
     done = 0
     with _in_words():
-        for future, outcome in distributed.as_completed(futures, loop=client.loop, with_results=True):
+        for future, outcome in distributed.as_completed(
+            futures, loop=client.loop, with_results=True, raise_errors=False
+        ):
             done += 1
             if progress is not None:
                 progress(done, len(futures))
             if future.cancelled():  # as_completed gives the reason as if it were the result
                 raise ClusterError("the cluster went away: the connection to its scheduler is lost")
+            if future.status == "error":
+                _, error, _ = outcome
+                if isinstance(error, OSError) and not isinstance(error, distributed.comm.CommClosedError):
+                    raise ClusterError(f"a worker could not do its part: {reason(error)}")
+                raise error
             yield future, outcome
             future.release()
 

@@ -21,6 +21,7 @@ from waiting import PATIENCE_S, until
 
 from analyzer.cli import main
 from analyzer.dataset import cluster as cluster_module
+from analyzer.errors import ClusterError
 
 WORKERS = 2
 
@@ -347,3 +348,18 @@ def test_one_line_says_what_is_wrong(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_what_a_task_raises_is_said_once_and_as_what_it_is(cluster: Any, tmp_path: Path) -> None:
+    tried = tmp_path / "tried"
+
+    def full() -> None:
+        with tried.open("a") as file:
+            file.write("x")
+        raise OSError(28, "No space left on device")
+
+    with cluster_module.connected(cluster.scheduler_address) as client:
+        task = cluster_module.submit(client, full)
+        with pytest.raises(ClusterError, match="a worker could not do its part: no space left on device"):
+            cluster_module.gathered(client, [task])
+    assert tried.read_text() == "x"
