@@ -128,7 +128,7 @@ class CaptureWriter:
 def remove_older(store: Store, there: Collection[str]) -> None:
     """Take away the files of other states of the captures whose files are `there`, without folder and ending."""
     whose = {name.partition("-")[0] for name in there}
-    for folder in (form.SEGMENTS, form.FRAMES):
+    for folder in (form.SEGMENTS, form.FRAMES) if whose else ():
         for file in store.names(folder):
             name = file.removesuffix(".parquet")
             if name not in there and name.partition("-")[0] in whose:
