@@ -79,11 +79,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _heed_signals() -> dict[int, Any]:
     """Let Ctrl-C and the signals of `ENDING` raise, less those that the caller ignores (nohup); the handlers before.
 
-    Each does so once: `timeout` sends a signal twice, and the second one would disturb the tidying up.
+    The first does, and no other after it: `timeout` sends a signal twice, a terminal that goes away sends several, and
+    a second one would disturb the tidying up.
     """
 
     def end(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_IGN)
+        for each in usual:
+            signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt if number == signal.SIGINT else EndedError(number)
 
     usual = {signal.SIGINT: signal.default_int_handler, **dict.fromkeys(ENDING, signal.SIG_DFL)}

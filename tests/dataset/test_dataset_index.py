@@ -111,7 +111,8 @@ def test_an_index_killed_in_the_middle_goes_on_where_it_was(rotated, tmp_path, c
     assert ask("report", "--json", dataset) == ask("report", "--json", *rotated)
 
 
-def test_interrupted_twice_while_it_writes(rotated, tmp_path) -> None:
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_twice_while_it_writes(second, rotated, tmp_path) -> None:
     dataset, begun = tmp_path / "d", tmp_path / "begun"
     code = (
         "import pathlib, sys, time; from analyzer.dataset import writing; from analyzer.cli import main\n"
@@ -129,7 +130,7 @@ def test_interrupted_twice_while_it_writes(rotated, tmp_path) -> None:
     until(begun.exists)
     process.send_signal(signal.SIGINT)
     time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(second)
     _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (130, "handshake: interrupted\n")
     assert not list(dataset.rglob("*.part"))
