@@ -26,6 +26,7 @@ STRANGERS = ({"capture", "wire"}, {"tcp", "capture"}, {"tcp", "wire"}, {"flows",
 #: libraries whose import costs more than starting Python
 HEAVY = {
     "altair",
+    "backports",
     "dask",
     "distributed",
     "dpkt",
@@ -39,7 +40,6 @@ HEAVY = {
     "scapy",
     "shtab",
     "vl_convert",
-    "zstandard",
 }
 #: modules that only a function imports, and that exist for the sake of such a library
 HEAVY_HOMES = {"bulk.py", "charts.py", "dataframes.py", "page_pictures.py", "parquet.py", "pictures.py"}

@@ -15,13 +15,18 @@ import subprocess
 import sys
 import threading
 import zlib
+from functools import partial
 
 import lz4.frame
 import pytest
-import zstandard
 
 from analyzer.capture import open_capture
 from analyzer.errors import AnalyzerError, CaptureError, MissingReaderError, NotACaptureError, UsageError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 FRAME = bytes(range(60))
 
@@ -46,7 +51,7 @@ def tags(capture):
 
 COMPRESS = {
     "gzip": gzip.compress,
-    "zstd": zstandard.ZstdCompressor(write_content_size=False).compress,
+    "zstd": partial(zstd.compress, options={zstd.CompressionParameter.content_size_flag: 0}),
     "xz": lzma.compress,
     "lz4": lz4.frame.compress,
     "bzip2": bz2.compress,
@@ -98,6 +103,21 @@ def test_a_damaged_gzip_trailer_loses_no_frame():
     capture = open_capture([io.BytesIO(bytes(whole))])
     assert tags(capture) == WANTED
     assert "the gzip data is damaged" in capture.health.notes[0]
+
+
+def test_damage_in_zstd_data_costs_two_of_its_blocks_at_most():
+    noise = random.Random(1)
+    count = 20_000  # of 76 bytes, most of which zstd cannot shorten by much
+    out = [pcap()]
+    for number in range(count):
+        out += [struct.pack("<IIIIBH", number, 0, 60, 60, 0, number), bytes(noise.choices(b"0123456789", k=57))]
+    whole = COMPRESS["zstd"](b"".join(out))
+    at = len(whole) * 4 // 5
+    capture = open_capture([io.BytesIO(whole[:at] + bytes(2000) + whole[at + 2000 :])])
+    got = tags(capture)
+    assert got == [(0, number) for number in range(len(got))]
+    assert count * 4 // 5 - 2 * (128 << 10) // 76 < len(got) < count * 5 // 6  # RFC 8878, 3.1.1.2.4: 128 KiB a block
+    assert "the zstd data is damaged" in capture.health.files[0].truncated
 
 
 @pytest.mark.parametrize("kind", COMPRESS)
@@ -368,7 +388,7 @@ def test_health_after_an_early_end_tells_what_was_seen(tmp_path):
     assert capture.health.packets >= seen
 
 
-@pytest.mark.parametrize(("kind", "module"), [("zstd", "zstandard"), ("lz4", "lz4.frame")])
+@pytest.mark.parametrize(("kind", "module"), [("zstd", zstd.__name__), ("lz4", "lz4.frame")])
 def test_a_missing_library_is_named_with_the_file(tmp_path, monkeypatch, kind, module):
     monkeypatch.setitem(sys.modules, module, None)
     (tmp_path / "x").write_bytes(COMPRESS[kind](PLAIN))

@@ -1,12 +1,13 @@
 """Compressed captures as streams of bytes: gzip, zstd, xz, lz4 and bzip2, told apart by their first bytes.
 
 Owns decompression. Knows nothing about captures. What comes out needs no bound in all, because it is never
-held: each `read` gives at most `OUTPUT_BYTES` (zstd, whose library offers no limit: what `ZSTD_INPUT_BYTES` can
-hold). Damage and cuts never raise: what came before is kept, and `damage` says what happened.
+held: each `read` gives at most `OUTPUT_BYTES`. Damage and cuts never raise: what came before is kept, and `damage`
+says what happened.
 """
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from analyzer.errors import MissingReaderError
 
 INPUT_BYTES = 1 << 16
 OUTPUT_BYTES = 1 << 18  # what one step may give: bounds a decompression bomb to this much memory
-ZSTD_INPUT_BYTES = 1 << 11  # a 4-byte zstd block can stand for 128 KiB, so this much input for at most 64 MiB
+ZSTD_INPUT_BYTES = 1 << 12  # the library gives nothing of a step in which it meets damage
 XZ_MEMORY = 256 << 20  # `xz -9` needs 65 MiB to decompress; a header may ask for 4 GiB
 MAX_LAYERS = 2  # a compressed file compressed again happens; deeper nesting only in attacks
 
@@ -91,34 +92,6 @@ def _until_damage(inflate: Any, data: bytes) -> bytes:
     return b"".join(good)
 
 
-class _Zstd:
-    """One zstd frame."""
-
-    needs_input = True
-
-    def __init__(self) -> None:
-        try:
-            import zstandard
-        except ModuleNotFoundError:
-            raise MissingReaderError("zstd data is read by the zstandard package; pip install zstandard") from None
-        self._error = zstandard.ZstdError
-        self._frame = zstandard.ZstdDecompressor().decompressobj()
-
-    @property
-    def eof(self) -> bool:
-        return bool(self._frame.eof)
-
-    @property
-    def unused_data(self) -> bytes:
-        return bytes(self._frame.unused_data)
-
-    def decompress(self, data: bytes, max_length: int) -> bytes:
-        try:
-            return bytes(self._frame.decompress(data))
-        except self._error:
-            raise DamagedError(b"") from None
-
-
 class _Library:
     """A decompressor with the standard library's interface, its own error turned into `DamagedError`."""
 
@@ -145,6 +118,17 @@ class _Library:
             raise DamagedError(b"") from None
 
 
+def _zstd() -> Decoder:
+    try:
+        if sys.version_info >= (3, 14):
+            from compression.zstd import ZstdDecompressor, ZstdError
+        else:
+            from backports.zstd import ZstdDecompressor, ZstdError
+    except ModuleNotFoundError:
+        raise MissingReaderError("zstd data is read by the backports.zstd package; pip install it") from None
+    return _Library(ZstdDecompressor(), ZstdError)
+
+
 def _xz() -> Decoder:
     import lzma
 
@@ -168,7 +152,7 @@ def _lz4() -> Decoder:
 #: name → (first bytes of a member, what decodes one, how much input a step takes)
 _KINDS: dict[str, tuple[bytes, Callable[[], Decoder], int]] = {
     "gzip": (b"\x1f\x8b\x08", _Gzip, INPUT_BYTES),
-    "zstd": (b"\x28\xb5\x2f\xfd", _Zstd, ZSTD_INPUT_BYTES),
+    "zstd": (b"\x28\xb5\x2f\xfd", _zstd, ZSTD_INPUT_BYTES),
     "xz": (b"\xfd7zXZ\0", _xz, INPUT_BYTES),
     "lz4": (b"\x04\x22\x4d\x18", _lz4, INPUT_BYTES),
     "bzip2": (b"BZh", _bzip2, INPUT_BYTES),
@@ -198,6 +182,7 @@ class Decompressed:
         self._magic, self._make, self._step = _KINDS[kind]
         self._decoder: Decoder | None = None
         self._input = b""
+        self._at = 0  # of it is taken
         self._source_ended = False
         self._members = 0
         self._ended = False
@@ -213,9 +198,10 @@ class Decompressed:
         return b""
 
     def _fill(self, least: int) -> None:
-        while len(self._input) < least and not self._source_ended:
+        while len(self._input) - self._at < least and not self._source_ended:
             more = self._source.read(INPUT_BYTES)
-            self._input += more
+            self._input = self._input[self._at :] + more
+            self._at = 0
             self._source_ended = not more
 
     def _next_member(self) -> bool:
@@ -223,12 +209,12 @@ class Decompressed:
         self._fill(LONGEST_MAGIC)
         if self._members:
             # tapes and xz pad with zeros between and after members
-            while self._input.startswith(b"\0"):
-                self._input = self._input.lstrip(b"\0")
+            while self._input.startswith(b"\0", self._at):
+                self._input, self._at = self._input[self._at :].lstrip(b"\0"), 0
                 self._fill(LONGEST_MAGIC)
-        if not self._input.startswith(self._magic):
+        if not self._input.startswith(self._magic, self._at):
             self._ended = True
-            self.trailing = bool(self._input)
+            self.trailing = len(self._input) > self._at
             return False
         self._decoder = self._make()
         self._members += 1
@@ -240,11 +226,12 @@ class Decompressed:
         data = b""
         if decoder.needs_input:
             self._fill(1)
-            if not self._input:
+            if self._at == len(self._input):
                 self.damage = f"the {self.kind} data is cut off"
                 self._ended = True
                 return b""
-            data, self._input = self._input[: self._step], self._input[self._step :]
+            data = self._input[self._at : self._at + self._step]
+            self._at += len(data)
         try:
             out = decoder.decompress(data, limit)
         except DamagedError as damaged:
@@ -252,6 +239,6 @@ class Decompressed:
             self._ended = True
             return damaged.good
         if decoder.eof:
-            self._input = decoder.unused_data + self._input
+            self._at -= len(decoder.unused_data)
             self._decoder = None
         return out
