@@ -7,7 +7,7 @@ run through `run`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from analyzer.capture import open_capture
@@ -20,6 +20,7 @@ from analyzer.wire.decode import Decoder
 
 if TYPE_CHECKING:
     from analyzer.capture import CaptureHealth
+    from analyzer.capture.frames import FrameBatch
 
 #: segments a batch: enough to make the cost of a batch vanish, small enough to stay in the second-level cache
 BATCH_SEGMENTS = 4096
@@ -52,6 +53,29 @@ class Result(NamedTuple):
     scopes: list[str]
 
 
+class Tracked(NamedTuple):
+    """What tracking gives, of a whole capture or of some of its shards."""
+
+    facts: FlowFacts
+    streams: Sequence[int]  # the packets at which streams that are no flows were counted
+    counts: dict[str, int]
+    last_ns: int
+
+
+class Decoded(NamedTuple):
+    """What reading and decoding give besides segments, of a whole capture or for some of its shards."""
+
+    health: CaptureHealth
+    counts: dict[str, int]
+    skipped: dict[str, int]
+    scopes: list[str]
+
+    @classmethod
+    def of(cls, decoder: Decoder, health: CaptureHealth) -> Decoded:
+        """At the end of a capture."""
+        return cls(health, decoded_by(decoder), dict(decoder.counts), list(decoder.scopes))
+
+
 def run(
     sources: Sequence[Source],
     options: Options | None = None,
@@ -69,62 +93,94 @@ def run(
         from analyzer.dataset.tracking import run as run_data_set
 
         return run_data_set(data_set, options, progress, meanwhile)
-    apart = False
     if options.jobs != 1:
-        from analyzer.jobs import together, useful
-        from analyzer.processes import CAN_FORK, processors
+        from analyzer.sharing import together, useful
 
-        apart = options.jobs == AUTOMATIC and CAN_FORK and processors() > 1
         jobs = useful(sources) if options.jobs == AUTOMATIC else options.jobs
         found = together(sources, options, jobs, progress, meanwhile)
         if found is not None:
             return found
-    return run_part(sources, options, progress=progress, apart=apart)[0]
+    return result_of(*read_and_track(sources, options, progress=progress))
 
 
-def run_part(
+def read_and_track(
     sources: Sequence[Source],
     options: Options,
     *,
-    part: int = 0,
-    parts: int = 1,
+    shards: range | None = None,
     progress: Callable[[int, int | None], None] | None = None,
     watch: Callable[[int], None] | None = None,
-    apart: bool = False,
-) -> tuple[Result, Sequence[int]]:
-    """The shards of `part` of `parts` (see `jobs`), and the packets at which streams that are no flows were counted.
+) -> tuple[Tracked, Decoded]:
+    """All stages in this process, for the flows of `shards` or for all.
 
-    `watch` is told before each batch how many flows may be held after it. `apart`: see `open_capture`.
+    `watch` is told before each batch how many flows may be held after it.
+    """
+    decoder = decoder_for(options, shards)
+    own = SegmentBatch(BATCH_SEGMENTS)
+
+    def room() -> SegmentBatch:
+        own.clear()
+        return own
+
+    with open_capture(sources, progress=progress) as capture:
+        tracked = track(segments(capture, decoder, room), options, lambda: decoder.left_out_ns, watch)
+    return tracked, Decoded.of(decoder, capture.health)
+
+
+def segments(
+    capture: Iterable[FrameBatch], decoder: Decoder, room: Callable[[], SegmentBatch]
+) -> Iterator[SegmentBatch]:
+    """The segments of a capture, in batches that `room` gives, empty: one when another is begun."""
+    batch = room()
+    for frames in capture:
+        done = 0
+        while True:
+            done = decoder.decode(frames, done, batch)
+            if done == frames.count:
+                break  # there may be room for more
+            yield batch
+            batch = room()
+    yield batch
+
+
+def track(
+    batches: Iterable[SegmentBatch],
+    options: Options,
+    left_out_ns: Callable[[], int],
+    watch: Callable[[int], None] | None = None,
+) -> Tracked:
+    """The flows of all batches, not numbered where they are not all flows.
+
+    `left_out_ns`: the latest segment that is in none of them, asked for in the end. `watch`: see `read_and_track`.
     """
     bounds: dict[str, Any] = {} if options.max_flows is None else {"max_flows": options.max_flows}
-    decoder = Decoder(by_vlan=options.by_vlan, by_tunnel=options.by_tunnel, part=part, parts=parts)
     tracker = Tracker(keep_transitions=options.keep_transitions, pack=True, **bounds)
-    batch = SegmentBatch(BATCH_SEGMENTS)
     # Tracking makes no garbage cycles that matter, and the collector costs 30 to 50 ns a packet while flows pile up.
     with uncollected():
-        with open_capture(sources, progress=progress, apart=apart) as capture:
-            for frames in capture:
-                done = 0
-                if watch is not None:
-                    watch(tracker.live + batch.count + frames.count)
-                while True:
-                    done = decoder.decode(frames, done, batch)
-                    if done == frames.count:
-                        break  # there may be room for more
-                    tracker.feed(batch)
-                    batch.clear()
+        for batch in batches:
+            if watch is not None:
+                watch(tracker.live + batch.count)
             tracker.feed(batch)
-        facts = tracker.finish(decoder.left_out_ns)
-    result = Result(
-        facts=facts,
-        capture=capture.health,
-        decoded=decoded_by(decoder),
-        skipped=dict(decoder.counts),
-        tracker=tracked_by(tracker),
-        end_ns=max(tracker.last_ns, capture.health.last_ns or 0),
-        scopes=list(decoder.scopes),
+        facts = tracker.finish(left_out_ns())
+    return Tracked(facts, tracker.streams, tracked_by(tracker), tracker.last_ns)
+
+
+def result_of(tracked: Tracked, decoded: Decoded) -> Result:
+    """What was found of a whole capture."""
+    return Result(
+        facts=tracked.facts,
+        capture=decoded.health,
+        decoded=decoded.counts,
+        skipped=decoded.skipped,
+        tracker=tracked.counts,
+        end_ns=max(tracked.last_ns, decoded.health.last_ns or 0),
+        scopes=decoded.scopes,
     )
-    return result, tracker.streams
+
+
+def decoder_for(options: Options, shards: range | None = None) -> Decoder:
+    """What decodes a capture for an analysis."""
+    return Decoder(by_vlan=options.by_vlan, by_tunnel=options.by_tunnel, shards=shards)
 
 
 def decoded_by(decoder: Decoder) -> dict[str, int]:

@@ -1,8 +1,7 @@
-"""One capture on several processors: each process tracks the 4-tuples of its own shards.
+"""Work shared out among forked processes: how they start, what they send, how they end.
 
-Owns the processes: how they start, what they send, how they end. What comes out is what one process gives, to the last
-bit; where that could not be (a bound on flows held at once comes near, a capture that can be read only once, a system
-without `fork`), one process does it. `dataset.tracking` shares its work out here, too.
+Knows nothing of the work but that flows may be held by all of them together up to a bound. `sharing` shares out a
+capture, `dataset.tracking` a data set.
 """
 
 from __future__ import annotations
@@ -10,92 +9,26 @@ from __future__ import annotations
 import gc
 import os
 from array import array
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from analyzer.errors import AnalyzerError
-from analyzer.flows.facts import joined
-from analyzer.processes import CAN_FORK, piped, processors, stop
-from analyzer.segments import SHARDS
+from analyzer.processes import CAN_FORK, piped, stop
 from analyzer.tcp.tracker import MAX_FLOWS
 
 if TYPE_CHECKING:
-    from analyzer.engine import Options, Result, Source
+    from analyzer.engine import Options
 
-Progress = Callable[[int, int | None], None]
 #: what a process does that would wait
 Meanwhile = Callable[[], object]
 Found = TypeVar("Found")
 
-#: a shard is not divided
-MAX_JOBS = SHARDS
-#: processes of their own accord: each reads and walks the whole capture, a fourth part of the work of one
+#: processes of their own accord: what each of them does of the whole is a fourth part of the work of one
 MAX_AUTOMATIC = 4
-#: below that, a capture is done about as soon as another process has begun
-LEAST_BYTES = 64 << 20
 
 
 class TooManyFlowsError(Exception):
     """So many flows at once that the bound of all processes together might have been met."""
-
-
-class Part(NamedTuple):
-    """What one process found: the result of its shards, and what numbering the flows of all takes."""
-
-    result: Result
-    streams: Sequence[int]
-
-
-def useful(sources: Sequence[Source]) -> int:
-    """How many processes make these captures quicker: several for large files, which each can read for itself.
-
-    One where they are compressed: each process would undo that, which takes longer than tracking.
-    """
-    most = min(processors(), MAX_AUTOMATIC)
-    if most < 2 or not _can_be_read_again(sources):
-        return 1
-    from analyzer.capture.compression import LONGEST_MAGIC, compression_of
-    from analyzer.capture.sources import expand
-    from analyzer.errors import CaptureError
-
-    try:
-        found = expand(list(sources))
-        if sum(source.size or 0 for source in found) < LEAST_BYTES:
-            return 1
-        for source in found:
-            if source.path is not None:
-                with open(source.path, "rb") as file:
-                    if compression_of(file.read(LONGEST_MAGIC)) is not None:
-                        return 1
-    except (OSError, CaptureError):  # whoever reads it says so
-        return 1
-    return most
-
-
-def together(
-    sources: Sequence[Source],
-    options: Options,
-    jobs: int,
-    progress: Progress | None = None,
-    meanwhile: Meanwhile | None = None,
-) -> Result | None:
-    """What `engine.run` gives, by `jobs` processes; None where one process must do it.
-
-    Raises CaptureError as `engine.run` does, and AnalyzerError where a process ends without a result.
-    """
-    jobs = min(jobs, MAX_JOBS)
-    if jobs < 2 or not _can_be_read_again(sources):
-        return None
-    check = room(options, jobs)
-
-    def work(part: int) -> Part:
-        from analyzer.engine import run_part
-
-        tell = progress if part == 0 else None
-        return Part(*run_part(sources, options, part=part, parts=jobs, progress=tell, watch=check))
-
-    parts = shared_out(work, jobs, meanwhile)
-    return None if parts is None else _joined(parts)
 
 
 def room(options: Options, jobs: int) -> Callable[[int], None]:
@@ -142,31 +75,6 @@ def shared_out(work: Callable[[int], Found], jobs: int, meanwhile: Meanwhile | N
         for worker in started:
             worker.end()
     return parts
-
-
-def _can_be_read_again(sources: Sequence[Source]) -> bool:
-    from analyzer.capture.sources import STANDARD_INPUT
-
-    named = [os.fspath(source) for source in sources if isinstance(source, (str, os.PathLike))]
-    return len(named) == len(sources) and not any(
-        name in ("-", STANDARD_INPUT) or (os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name))
-        for name in named
-    )
-
-
-def _joined(parts: list[Part]) -> Result:
-    """The result of all parts, as one process would have given it."""
-    from analyzer.tcp.sharding import number_flows
-
-    first = parts[0].result
-    facts = joined(part.result.facts for part in parts)
-    number_flows(facts, [packet for part in parts for packet in part.streams])
-    return first._replace(
-        facts=facts,
-        decoded=sums([part.result.decoded for part in parts]),
-        tracker=sums([part.result.tracker for part in parts]),
-        end_ns=max(part.result.end_ns for part in parts),
-    )
 
 
 def sums(counts: list[dict[str, int]]) -> dict[str, int]:

@@ -88,6 +88,11 @@ COLUMN_TYPES: dict[str, str] = {
 # and `icmp_sender[row]` the 16 bytes of the address that complained. mark IPV6 tells ICMPv6 from ICMP.
 
 
+def _aligned(size: int) -> int:
+    """To the next line of a processor's cache, so that no column shares one with another."""
+    return -(-size // 64) * 64
+
+
 class SegmentBatch:
     """Up to `capacity` rows in typed columns (see `COLUMN_TYPES`), of which the first `count` are valid.
 
@@ -120,13 +125,24 @@ class SegmentBatch:
     wscale: array[int]
     scope: array[int]
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, memory: memoryview | None = None) -> None:
+        """`memory`: where its columns are to lie, as they are there; `size_of(capacity)` bytes or more."""
         self.capacity = capacity
         self.count = 0
         self.icmp_sender: dict[int, bytes] = {}
+        at = 0
         for name, typecode in COLUMN_TYPES.items():
-            column = array(typecode)
-            setattr(self, name, array(typecode, bytes(column.itemsize * capacity)))
+            size = array(typecode).itemsize * capacity
+            if memory is None:
+                setattr(self, name, array(typecode, bytes(size)))
+            else:
+                setattr(self, name, memory[at : at + size].cast(typecode))  # type: ignore[call-overload]
+            at += _aligned(size)
+
+    @staticmethod
+    def size_of(capacity: int) -> int:
+        """How many bytes of memory the columns take."""
+        return sum(_aligned(array(typecode).itemsize * capacity) for typecode in COLUMN_TYPES.values())
 
     def clear(self) -> None:
         """Forget the rows; the columns stay allocated."""

@@ -15,8 +15,8 @@ ROWS = (
     {"capture", "wire"},
     {"tcp", "flows"},  # one row: the facts are what they meet in
     {"against", "bulk", "dataframes", "expression", "findings", "listeners", "selection", "sockets"},
-    {"analysis", "aside", "charts", "continuing", "dataset", "engine", "flow", "jobs"}
-    | {"ladder", "pictures", "report", "rereading"},
+    {"analysis", "aside", "charts", "continuing", "dataset", "engine", "flow"}
+    | {"handover", "jobs", "ladder", "pictures", "report", "rereading", "sharing"},
     {"live"},
     {"cli"},
     {"__init__", "__main__"},

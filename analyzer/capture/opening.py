@@ -21,30 +21,25 @@ from analyzer.errors import NotACaptureError, UsageError
 Progress = Callable[[int, int | None], None]
 
 
-def open_capture(
-    paths: Sequence[str | os.PathLike[str] | BinaryIO], *, progress: Progress | None = None, apart: bool = False
-) -> Capture:
+def open_capture(paths: Sequence[str | os.PathLike[str] | BinaryIO], *, progress: Progress | None = None) -> Capture:
     """Open `paths` as one capture in time order.
 
     A path is a file, a directory (every capture directly in it), a pattern, or `-` for standard input; an
     open binary file serves too. `progress(done, total)` is told stored bytes, `total` None where a stream's
-    length is unknown. `apart`: a process of its own may undo the compression of a large file. Raises
-    `NotACaptureError` or another `CaptureError` now, not while iterating, for what can be seen from the files'
-    first bytes.
+    length is unknown. Raises `NotACaptureError` or another `CaptureError` now, not while iterating, for what can be
+    seen from the files' first bytes.
     """
-    return Capture(expand(paths), progress, apart=apart)
+    return Capture(expand(paths), progress)
 
 
 class Capture:
     """An open capture: iterate it once for its `FrameBatch`es; `health` is complete afterwards."""
 
-    def __init__(self, sources: list[Source], progress: Progress | None = None, *, apart: bool = False) -> None:
+    def __init__(self, sources: list[Source], progress: Progress | None = None) -> None:
         if not sources:
             raise UsageError("no capture named")
         self.health = CaptureHealth()
         self._progress = progress
-        self._apart = apart
-        self._undone_apart: FileReader | None = None  # the latest file whose compression another process undoes
         self._done = 0
         sizes = [source.size for source in sources]
         self._total = None if None in sizes else sum(size for size in sizes if size is not None)
@@ -90,11 +85,7 @@ class Capture:
         return Track(place, first_ns, lambda: self._reader(source))
 
     def _reader(self, source: Source) -> FileReader:
-        # One such process at a time: of files that overlap there may be hundreds.
-        apart = self._apart and not (self._undone_apart is not None and self._undone_apart.at_work_apart)
-        reader = FileReader(source, self._pool, self._advance, apart=apart)
-        if reader.at_work_apart:
-            self._undone_apart = reader
+        reader = FileReader(source, self._pool, self._advance)
         self._readers.append(reader)
         return reader
 

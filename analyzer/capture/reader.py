@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from analyzer.capture.apart import Apart
 from analyzer.capture.compression import MAX_LAYERS, ByteSource, Decompressed, compression_of
 from analyzer.capture.formats import (
     HEAD_BYTES,
@@ -21,12 +20,11 @@ from analyzer.capture.formats import (
 from analyzer.capture.frames import FrameBatch
 from analyzer.capture.framing import Framer, PcapFramer, PcapngFramer
 from analyzer.capture.health import FileHealth
-from analyzer.capture.sources import OpenFiles, RawFile, Source, raw
+from analyzer.capture.sources import OpenFiles, Source, raw
 from analyzer.errors import MissingReaderError, NotACaptureError
 
 CHUNK_BYTES = 1 << 18  # with its columns it stays in a core's L2 cache
 LEAST_CHUNK_BYTES = 1 << 14  # where so many files are open that full chunks would add up
-LEAST_APART_BYTES = 1 << 20  # a smaller compressed file is undone about as soon as a process has begun
 SEAM_BYTES = 1 << 12  # of a chunk, beside the rest of the one before: more than most records take
 
 _AS_FAR_AS = "read to the last whole record"
@@ -50,8 +48,7 @@ class FileReader:
     """Opens `source`, finds out what it is, and gives its frames once; then `health` is complete.
 
     Raises `NotACaptureError` on opening. `advance(n)` is called with each number of stored bytes read.
-    `chunk` bounds what is read at a time and may be changed between batches. `apart`: another process may undo the
-    compression of a large file.
+    `chunk` bounds what is read at a time and may be changed between batches.
     """
 
     def __init__(
@@ -60,8 +57,6 @@ class FileReader:
         pool: OpenFiles,
         advance: Callable[[int], None],
         chunk: int = CHUNK_BYTES,
-        *,
-        apart: bool = False,
     ) -> None:
         self.source = source
         self.chunk = chunk
@@ -69,7 +64,6 @@ class FileReader:
         self.notes: list[str] = []
         self._advance = advance
         self._raw = raw(source, pool)
-        self._apart: Apart | None = None
         self._layers: list[Decompressed] = []
         try:
             self._bytes, head = self._unwrap()
@@ -77,11 +71,6 @@ class FileReader:
         except BaseException:
             self._raw.close()
             raise
-        if apart and self._layers and isinstance(self._raw, RawFile) and (source.size or 0) >= LEAST_APART_BYTES:
-            try:
-                self._bytes = self._apart = Apart(self._bytes, self._raw, self._layers)
-            except OSError:  # no process left for it: it is undone here
-                pass
         self._frames = self._read()
         self._peeked: FrameBatch | None = None
         self._closed = False
@@ -128,19 +117,12 @@ class FileReader:
         if not self._closed:
             self._closed = True
             self._fill_health()
-            if self._apart is not None:
-                self._apart.close()
             self._raw.close()
 
     def peek(self) -> int | None:
         """The time stamp of the first frame, 0 where it has none; None where there is no frame."""
         self._peeked = next(self._frames, None)
         return None if self._peeked is None else self._peeked.ts_ns[0]
-
-    @property
-    def at_work_apart(self) -> bool:
-        """Whether another process undoes its compression now."""
-        return self._apart is not None and not self._closed
 
     @property
     def latest_ns(self) -> int:

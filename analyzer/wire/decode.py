@@ -903,8 +903,8 @@ class Decoder:
     `fragments`, `tunnelled`, `offloaded`. `scopes[n]` names scope `n`: more than one only with `by_vlan` or
     `by_tunnel`.
 
-    `part` of `parts`: rows of the shards of that part only (`tcp.sharding`), and of the others no more than the latest
-    time of their segments, `left_out_ns`. `counts` and `scopes` are those of the whole capture all the same.
+    `shards`: rows of these shards only (`tcp.sharding`), and of the others no more than the latest time of their
+    segments, `left_out_ns`. `counts` and `scopes` are those of the whole capture all the same.
     """
 
     def __init__(
@@ -913,8 +913,7 @@ class Decoder:
         by_vlan: bool = False,
         by_tunnel: bool = False,
         verify_checksums: bool = True,
-        part: int = 0,
-        parts: int = 1,
+        shards: range | None = None,
     ) -> None:
         self.by_vlan = by_vlan
         self.by_tunnel = by_tunnel
@@ -933,9 +932,10 @@ class Decoder:
         self._scope_numbers: dict[tuple[int, tuple[str, ...]], int] = {}
         self._met = array("Q", bytes(8 * len(_reasons.NAMES)))
         packet: _Packet = _Packet()
-        packet.sharded = parts > 1
-        packet.first_shard = -(-part * _segments.SHARDS // parts)
-        packet.after_shard = -(-(part + 1) * _segments.SHARDS // parts)
+        packet.sharded = shards is not None
+        if shards is not None:
+            packet.first_shard = shards.start
+            packet.after_shard = shards.stop
         self._packet = packet
         self._columns = _Columns()
         self.left_out_ns = 0
