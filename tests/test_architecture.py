@@ -40,6 +40,7 @@ HEAVY = {
     "scapy",
     "shtab",
     "vl_convert",
+    "zlib_ng",
 }
 #: modules that only a function imports, and that exist for the sake of such a library
 HEAVY_HOMES = {"bulk.py", "charts.py", "dataframes.py", "page_pictures.py", "parquet.py", "pictures.py"}

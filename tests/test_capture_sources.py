@@ -396,6 +396,18 @@ def test_a_missing_library_is_named_with_the_file(tmp_path, monkeypatch, kind, m
         open_capture([tmp_path / "x"])
 
 
+def test_gzip_is_read_without_the_quicker_library_too(monkeypatch):
+    whole = gzip.compress(PLAIN)
+    damaged = whole[: len(whole) // 2] + bytes(99) + whole[len(whole) // 2 + 99 :]
+    known = []
+    for _ in range(2):
+        captures = [open_capture([io.BytesIO(blob)]) for blob in (whole, whole[:-2000], damaged)]
+        known.append([(tags(capture), capture.health.files[0].truncated) for capture in captures])
+        monkeypatch.setitem(sys.modules, "zlib_ng", None)
+    assert known[0] == known[1]
+    assert [bool(truncated) for _, truncated in known[0]] == [False, True, True]
+
+
 def test_a_capture_is_read_once():
     capture = open_capture([io.BytesIO(pcap(1))])
     list(capture)
