@@ -14,7 +14,7 @@ from struct import Struct
 from analyzer.segments import SegmentBatch
 
 #: so many that the decoder can go on while the tracker is busy with one, so few that they stay in a processor's cache
-BATCHES = 16
+BATCHES = 8
 
 #: segments of the batch, how many of them are ICMP errors, stored bytes read by then and in all (or _UNKNOWN)
 _SAID = Struct("<IIqq")

@@ -15,7 +15,7 @@ from analyzer.errors import MissingReaderError
 
 INPUT_BYTES = 1 << 16
 OUTPUT_BYTES = 1 << 18  # what one step may give: bounds a decompression bomb to this much memory
-ZSTD_INPUT_BYTES = 1 << 12  # the library gives nothing of a step in which it meets damage
+ZSTD_INPUT_BYTES = 1 << 14  # about a block: the library gives nothing of a step in which it meets damage
 XZ_MEMORY = 256 << 20  # `xz -9` needs 65 MiB to decompress; a header may ask for 4 GiB
 MAX_LAYERS = 2  # a compressed file compressed again happens; deeper nesting only in attacks
 
