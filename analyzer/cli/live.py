@@ -10,6 +10,7 @@ import gc
 import json
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from analyzer.cli import arguments
 from analyzer.errors import UsageError
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from analyzer.capture.writing import Writer
     from analyzer.live.following import Following
     from analyzer.live.prometheus import Exporter
@@ -28,6 +31,7 @@ _SIZES = {"k": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 SECOND_NS = 1_000_000_000
 MANY_FLOWS = 20_000  # from here on the report takes longer than a person waits without a word
 MOST_GROUP = 65_535  # packet(7): 16 bits
+ONE_TELLING_S = 1.0
 SWITCH_S = 0.001  # the threads' turns, 5 ms elsewhere: packets and keys wait less for a look to give way
 
 
@@ -64,11 +68,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Watch until told to end, then report."""
+    _check(args)
+    with _ToldToEnd() as told:
+        return _watch_and_report(args, told)
+
+
+def _watch_and_report(args: argparse.Namespace, told: _ToldToEnd) -> int:
     from analyzer.analysis import Analysis
     from analyzer.live.following import Following
     from analyzer.live.watch import Watch
 
-    _check(args)
     exporter = _exporter(args)
     sys.setswitchinterval(SWITCH_S)
     gc.disable()  # tracking makes no cycles, and collecting would cost it 30 to 50 ns a packet
@@ -79,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         if exporter is not None:
             exporter.start(following)
         try:
-            with _told_to_end():
+            with told.while_watching():
                 watch.start()
                 _follow(following, args)
             if not _as_lines(args):
@@ -102,6 +111,50 @@ def run(args: argparse.Namespace) -> int:
 
         note(str(watch.writer.stopped))  # type: ignore[union-attr]
     return 1 if stopped else 0
+
+
+class _ToldToEnd:
+    """SIGINT and SIGTERM end the watching first; only when they come again, later, the report too.
+
+    What comes within `ONE_TELLING_S` is the same telling: `timeout` sends a signal twice, and a terminal another one
+    besides what its user's Ctrl-C is.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[int, Any] = {}
+        self._watching = False
+        self._told = -ONE_TELLING_S
+
+    def __enter__(self) -> _ToldToEnd:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._end)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            if signal.getsignal(number) == self._end:  # and not what a signal that ends the command has set
+                signal.signal(number, handler)
+
+    @contextmanager
+    def while_watching(self) -> Iterator[None]:
+        """Being told to ends this block."""
+        self._watching = True
+        try:
+            yield
+        except KeyboardInterrupt:
+            pass
+        finally:
+            self._watching = False
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        if time.monotonic() - self._told < ONE_TELLING_S:
+            return
+        self._told = time.monotonic()
+        if self._watching:
+            self._watching = False
+            raise KeyboardInterrupt
+        if callable(self._before[number]):
+            self._before[number](number, frame)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -160,23 +213,6 @@ def _writer(args: argparse.Namespace, source: LiveSource) -> Writer | None:
         max_seconds=None if args.rotate_time is None else args.rotate_time / SECOND_NS,
         keep=args.keep,
     )
-
-
-@contextmanager
-def _told_to_end() -> Iterator[None]:
-    """SIGINT and SIGTERM end the watching, not the report."""
-
-    def end(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    except KeyboardInterrupt:
-        pass
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _follow(following: Following, args: argparse.Namespace) -> None:

@@ -300,6 +300,23 @@ def test_of_the_files_only_the_newest_are_kept(wire: Wire, tmp_path: Path) -> No
     assert kept[1] > kept[0] > "turn-00002.pcapng"
 
 
+@pytest.mark.parametrize("pause", [0.0, 0.0005, 0.005])
+def test_signals_that_come_together_end_the_watching_and_not_the_report(
+    pause: float, wire: Wire, tmp_path: Path
+) -> None:
+    number = wire.cable()
+    file = tmp_path / "packets.pcapng"
+    live = wire.start(wire.near, *COMMAND, f"n{number}", "--json", "--write", str(file))
+    until(lambda: file.exists() or live.poll() is not None)
+    header = file.stat().st_size
+    wire.send(number, tiny_pcap.segment("S", 1))
+    until(lambda: file.stat().st_size > header)
+    for signals in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):  # `timeout -s INT` sends a signal twice
+        live.send_signal(signals)
+        time.sleep(pause)
+    assert '"event": "summary", "totals": {"flows": 1' in finish(live)
+
+
 def test_killed_while_writing_it_leaves_a_file_that_reads_to_its_last_block(wire: Wire, tmp_path: Path) -> None:
     number = wire.cable()
     file = tmp_path / "killed.pcapng"
