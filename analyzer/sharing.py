@@ -46,6 +46,8 @@ MAX_JOBS = SHARDS
 LEAST_BYTES = 16 << 20
 #: the same where it is compressed
 LEAST_COMPRESSED_BYTES = 1 << 20
+#: from here on processes with shards of their own pay, which all read the whole capture and send what they found
+LEAST_FOR_SHARDS = 64 << 20
 
 
 def useful(sources: Sequence[Source]) -> int:
@@ -57,9 +59,9 @@ def useful(sources: Sequence[Source]) -> int:
         size, compressed = _survey(sources)
     except (OSError, CaptureError):  # whoever reads it says so
         return 1
-    if compressed:
-        return 2 if size >= LEAST_COMPRESSED_BYTES else 1
-    return most if size >= LEAST_BYTES else 1
+    if size < (LEAST_COMPRESSED_BYTES if compressed else LEAST_BYTES):
+        return 1
+    return 2 if compressed or size < LEAST_FOR_SHARDS else most
 
 
 def together(

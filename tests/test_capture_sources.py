@@ -155,6 +155,17 @@ def test_compressed_twice_is_read_and_more_often_is_not():
         open_capture([io.BytesIO(gzip.compress(twice))])
 
 
+def test_what_takes_too_much_memory_to_undo_is_not_called_damaged():
+    options = {zstd.CompressionParameter.window_log: 28, zstd.CompressionParameter.content_size_flag: 0}
+    compressor = zstd.ZstdCompressor(options=options)
+    for kind, most, blob in (
+        ("zstd", 128, compressor.compress(PLAIN) + compressor.flush()),
+        ("xz", 256, lzma.compress(PLAIN, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 29}])),
+    ):
+        with pytest.raises(NotACaptureError, match=f"the {kind} data takes more than {most} MiB of memory to undo"):
+            open_capture([io.BytesIO(blob)])
+
+
 def test_what_is_compressed_and_no_capture_says_both(tmp_path):
     path = tmp_path / "solaris.gz"
     path.write_bytes(gzip.compress(b"snoop\0\0\0" + bytes(100)))

@@ -133,7 +133,10 @@ def test_one_processor_and_what_can_be_read_once_are_not_shared_out(large: str, 
 
 def test_no_more_processes_than_pay_of_their_own_accord(large: str, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sharing, "processors", lambda: 64)
-    assert sharing.useful([large]) == jobs.MAX_AUTOMATIC
+    monkeypatch.setattr(sharing, "LEAST_FOR_SHARDS", os.path.getsize(large) + 1)
+    assert sharing.useful([large]) == 2
+    assert sharing.useful([large, large]) == jobs.MAX_AUTOMATIC
+    monkeypatch.setattr(sharing, "LEAST_FOR_SHARDS", 0)
     squeezed = tmp_path / "large.pcap.gz"
     squeezed.write_bytes(gzip.compress(Path(large).read_bytes()))
     assert sharing.useful([large, str(squeezed)]) == 2  # each of more would have to undo it

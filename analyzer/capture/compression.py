@@ -16,6 +16,7 @@ from analyzer.errors import MissingReaderError
 INPUT_BYTES = 1 << 16
 OUTPUT_BYTES = 1 << 18  # what one step may give: bounds a decompression bomb to this much memory
 ZSTD_INPUT_BYTES = 1 << 14  # about a block: the library gives nothing of a step in which it meets damage
+ZSTD_MEMORY = 128 << 20  # what the library allows unasked, and `zstd -d` too: `--long=27`, but no more
 XZ_MEMORY = 256 << 20  # `xz -9` needs 65 MiB to decompress; a header may ask for 4 GiB
 MAX_LAYERS = 2  # a compressed file compressed again happens; deeper nesting only in attacks
 
@@ -41,11 +42,12 @@ class Decoder(Protocol):
 
 
 class DamagedError(Exception):
-    """The compressed bytes are bad; `good` is what could still be had."""
+    """The compressed bytes cannot be undone, and why; `good` is what could still be had."""
 
-    def __init__(self, good: bytes) -> None:
+    def __init__(self, good: bytes, why: str = "is damaged") -> None:
         super().__init__()
         self.good = good
+        self.why = why
 
 
 class _Gzip:
@@ -97,11 +99,15 @@ class _Gzip:
 
 
 class _Library:
-    """A decompressor with the standard library's interface, its own error turned into `DamagedError`."""
+    """A decompressor with the standard library's interface, its own error turned into `DamagedError`.
 
-    def __init__(self, decoder: Any, errors: type[Exception]) -> None:
+    `memory`: how much it allows what was compressed to ask of it.
+    """
+
+    def __init__(self, decoder: Any, errors: type[Exception], memory: int = 0) -> None:
         self._decoder = decoder
         self._errors = errors
+        self._memory = memory
 
     @property
     def eof(self) -> bool:
@@ -118,7 +124,9 @@ class _Library:
     def decompress(self, data: bytes, max_length: int) -> bytes:
         try:
             return bytes(self._decoder.decompress(data, max_length))
-        except self._errors:
+        except self._errors as error:
+            if "memory" in str(error).lower():
+                raise DamagedError(b"", f"takes more than {self._memory >> 20} MiB of memory to undo") from None
             raise DamagedError(b"") from None
 
 
@@ -130,13 +138,13 @@ def _zstd() -> Decoder:
             from backports.zstd import ZstdDecompressor, ZstdError
     except ModuleNotFoundError:
         raise MissingReaderError("zstd data is read by the backports.zstd package; pip install it") from None
-    return _Library(ZstdDecompressor(), ZstdError)
+    return _Library(ZstdDecompressor(), ZstdError, ZSTD_MEMORY)
 
 
 def _xz() -> Decoder:
     import lzma
 
-    return _Library(lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY), lzma.LZMAError)
+    return _Library(lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY), lzma.LZMAError, XZ_MEMORY)
 
 
 def _bzip2() -> Decoder:
@@ -239,7 +247,7 @@ class Decompressed:
         try:
             out = decoder.decompress(data, limit)
         except DamagedError as damaged:
-            self.damage = f"the {self.kind} data is damaged"
+            self.damage = f"the {self.kind} data {damaged.why}"
             self._ended = True
             return damaged.good
         if decoder.eof:

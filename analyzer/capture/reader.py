@@ -106,7 +106,7 @@ class FileReader:
             return PcapngFramer(), 0
         inside = f", inside {self.health.compression}," if self._layers else ""
         broken = self._broken_layer()
-        what = f"damaged ({broken})" if broken and not head else describe(head)
+        what = f"not to be read: {broken}" if broken and not head else describe(head)
         raise NotACaptureError(f"{self.source.name}{inside} is {what}; {READ_WORDS}")
 
     def _broken_layer(self) -> str | None:

@@ -138,8 +138,8 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
         "--jobs",
         type=count_argument,
         metavar="N",
-        help="processes that share the work; the answers are the same (default: as many as there are processors, 4 at"
-        " most, for files of 16 MiB and more; for compressed ones of 1 MiB and more 2, which is the most; else 1)",
+        help="processes that share the work; the answers are the same (default, where there are processors for it: 2"
+        " for 16 MiB and more, or 1 MiB compressed; up to 4 for 64 MiB and more that are not compressed; else 1)",
     )
 
 

@@ -27,7 +27,7 @@ class Finding(NamedTuple):
     """A cause, where it is, what shows it, and what to do.
 
     `count` is the number of flows concerned (of segments, where no flow is); `flows` names at most
-    `wording.MAX_FLOWS` of them.
+    `wording.MAX_FLOWS` of them. The filter selects the first `filter_first` of them, where that is not 0: else all.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Finding(NamedTuple):
     advice: str
     flows: list[int]
     wireshark_filter: str
+    filter_first: int = 0
 
 
 class Cause(NamedTuple):

@@ -48,6 +48,7 @@ def make(
         advice=advice,
         flows=wording.numbers(index, rows),
         wireshark_filter=wording.display_filter(index, rows) if wireshark_filter is None else wireshark_filter,
+        filter_first=0 if wireshark_filter is not None or len(rows) <= wording.MAX_FILTERED else wording.MAX_FILTERED,
     )
 
 

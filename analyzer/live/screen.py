@@ -298,6 +298,6 @@ def finding_page(finding: Any, width: int, processes: Sequence[str] = ()) -> tup
         if text:
             made += ["", *textwrap.wrap(f"{label}: {text}", width - 2, subsequent_indent="  ", break_long_words=False)]
     if finding.wireshark_filter:
-        made += ["", f"Wireshark: {finding.wireshark_filter}"]
+        made += ["", f"Wireshark{words.of_first(finding.filter_first)}: {finding.wireshark_filter}"]
     head = f"{finding.severity}: {finding.summary} ({finding.name}, {finding.confidence} confidence)"
     return head, tuple(made)

@@ -15,7 +15,7 @@ from analyzer.errors import UsageError
 from analyzer.findings import CAUSES
 from analyzer.findings.finding import Cause
 from analyzer.findings.kernel import quoted
-from analyzer.report import grid
+from analyzer.report import grid, words
 from analyzer.report.escape import printable
 from analyzer.report.style import Style
 
@@ -69,7 +69,7 @@ def _lines(cause: Cause, found: Sequence[Finding], style: Style, width: int) -> 
         for setting in quoted(finding.advice):
             yield from _folded(f"   {setting.name or 'fact'}", f"{setting.does} [{setting.source}]", width)
         if finding.wireshark_filter:
-            yield "   Wireshark filter, in one line:"
+            yield f"   Wireshark filter, in one line{words.of_first(finding.filter_first)}:"
             yield from textwrap.wrap(
                 printable(finding.wireshark_filter), width, initial_indent="     ", subsequent_indent="     "
             )

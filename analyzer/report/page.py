@@ -160,7 +160,8 @@ def _finding(number: int, finding: Finding, drawn: Collection[int]) -> str:
     if examples:
         parts.append(f"<p><b>Look:</b> {', '.join(_link(flow) for flow in examples)}</p>")
     if finding.wireshark_filter and len(finding.wireshark_filter) <= FILTER_LENGTH:
-        parts.append(f"<p><b>Wireshark:</b> <code>{html(finding.wireshark_filter)}</code></p>")
+        label = f"Wireshark{words.of_first(finding.filter_first)}:"
+        parts.append(f"<p><b>{label}</b> <code>{html(finding.wireshark_filter)}</code></p>")
     return "".join([*parts, "</article>"])
 
 

@@ -49,6 +49,11 @@ def many(count: int, one: str, more: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else more or one + 's'}"
 
 
+def of_first(count: int) -> str:
+    """What is said behind something that holds of so many connections only; nothing, where it holds of all (0)."""
+    return f" (the first {many(count, 'connection')})" if count else ""
+
+
 def endpoint(address: str, port: int) -> str:
     """Address and port, IPv6 in brackets."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -13,6 +13,7 @@ from analyzer import engine, findings
 from analyzer.findings import causes, finding, wording
 from analyzer.findings.causes.unreachable import ICMP, ICMPV6
 from analyzer.flows.table import FlowTable
+from analyzer.report import words
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,9 @@ def test_flows_and_filter_are_bounded_and_count_is_not(capture):
     assert refused.count == wording.MAX_FLOWS + 200
     assert len(refused.flows) == wording.MAX_FLOWS
     assert refused.wireshark_filter.rpartition("{")[2].count(",") == wording.MAX_FILTERED - 1
+    assert refused.filter_first == wording.MAX_FILTERED
+    assert words.of_first(refused.filter_first) == " (the first 50 connections)"
+    assert [words.of_first(count) for count in (0, 1)] == ["", " (the first 1 connection)"]
 
 
 def test_many_places_share_a_finding(capture):
