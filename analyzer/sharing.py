@@ -2,16 +2,16 @@
 
 Owns who does what. Two processes are a pipeline: one reads, undoes compression and decodes, the other one tracks. More
 of them each read and decode a plain capture for themselves, and track the 4-tuples of their own shards. What comes out
-is what one process gives, to the last bit; where that could not be (a bound on flows held at once comes near, a capture
-that can be read only once, a system without `fork`), one process does it.
+is what one process gives, to the last bit; where that could not be (shards, when a bound on flows held at once comes
+near; a system without `fork`), one process does it, and so what can be read only once: another process would move the
+place in a stream that this one's caller has opened.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 from analyzer.capture import open_capture
 from analyzer.capture.compression import LONGEST_MAGIC, compression_of
@@ -34,9 +34,6 @@ from analyzer.flows.facts import joined
 from analyzer.jobs import MAX_AUTOMATIC, Meanwhile, room, shared_out, sums
 from analyzer.processes import CAN_FORK, processors
 from analyzer.segments import SHARDS
-
-if TYPE_CHECKING:
-    from analyzer.segments import SegmentBatch
 
 Progress = Callable[[int, int | None], None]
 
@@ -71,7 +68,9 @@ def together(
     progress: Progress | None = None,
     meanwhile: Meanwhile | None = None,
 ) -> Result | None:
-    """What `engine.run` gives, by `jobs` processes (two, where the captures are compressed); None where one must do it.
+    """What `engine.run` gives, by `jobs` processes; None where one must do it.
+
+    Two do it where one of the captures is compressed, however many are asked for: each of more would have to undo that.
 
     Raises CaptureError as `engine.run` does, and AnalyzerError where a process ends without a result.
     """
@@ -99,31 +98,22 @@ def _pipeline(
         return None
 
     def decode() -> Decoded:
-        read: tuple[int, int | None] = (0, None)
-
-        def advance(done: int, total: int | None) -> None:
-            nonlocal read
-            read = done, total
-
         decoder = decoder_for(options)
         giver = handover.giver()
-        with closing(handover), open_capture(sources, progress=advance) as capture:
-            for _ in segments(capture, decoder, giver.room):
-                giver.give(*read)
+        try:
+            with open_capture(sources, progress=giver.read) as capture:
+                for _ in segments(capture, decoder, giver.room):
+                    giver.give()
+        finally:
+            giver.end()
         return Decoded.of(decoder, capture.health)
-
-    def given() -> Iterator[SegmentBatch]:
-        for batch, done, total in handover.taker():
-            if progress is not None:
-                progress(done, total)
-            yield batch
 
     def work(number: int) -> Decoded | Tracked:
         if number:
             return decode()
         if meanwhile is not None:  # the first batches take longer than what comes after them
             meanwhile()
-        return track(given(), options, lambda: 0)
+        return track(handover.taker(progress), options, lambda: 0)
 
     with closing(handover):
         found = shared_out(work, 2)

@@ -21,6 +21,7 @@ import lz4.frame
 import pytest
 
 from analyzer.capture import open_capture
+from analyzer.capture.compression import Decompressed
 from analyzer.errors import AnalyzerError, CaptureError, MissingReaderError, NotACaptureError, UsageError
 
 if sys.version_info >= (3, 14):
@@ -138,6 +139,22 @@ def test_other_bytes_after_the_compressed_ones_are_left_out_and_noted():
     assert tags(capture) == WANTED
     assert "what follows the gzip data is not gzip" in capture.health.notes[0]
     assert not capture.health.truncated
+
+
+def test_skippable_frames_of_zstd_are_passed_over_wherever_they_are():
+    skippable = bytes.fromhex("5d2a4d18 04000000 01020304".replace(" ", ""))  # RFC 8878, section 3.1.2
+    pieces = [skippable, COMPRESS["zstd"](PLAIN[:1000]), skippable * 2, COMPRESS["zstd"](PLAIN[1000:]), skippable]
+    capture = open_capture([io.BytesIO(b"".join(pieces))])
+    assert tags(capture) == WANTED
+    assert (capture.health.files[0].compression, capture.health.notes) == ("zstd", [])
+
+
+def test_what_a_decoder_holds_back_when_there_is_no_more_is_asked_for():
+    """The last ten bytes of bzip2 data are a mark and a checksum: without them every block is there."""
+    data = bytes(random.Random(1).choices(b"0123456789abcdef", k=1_000_000))
+    cut = Decompressed(io.BytesIO(bz2.compress(data)[:-10]), "bzip2")
+    assert b"".join(iter(partial(cut.read, 1 << 18), b"")) == data
+    assert cut.damage == "the bzip2 data is cut off"
 
 
 def test_zero_padding_after_compressed_data_is_nothing():

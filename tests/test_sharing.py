@@ -6,6 +6,9 @@ import gzip
 import json
 import lzma
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import psutil
 import pytest
 import tiny_pcap
 from pcaps_cases import PCAPS
+from waiting import PATIENCE_S
 
 from analyzer import engine, handover, jobs, processes, sharing
 from analyzer.capture import reader, sources
@@ -218,8 +222,8 @@ def test_a_reader_that_dies_on_the_way_is_an_error_of_one_line(
     mine = os.getpid()
     give = Giver.give
 
-    def give_one_and_die(self: Giver, done: int, total: int | None) -> None:
-        give(self, done, total)
+    def give_one_and_die(self: Giver) -> None:
+        give(self)
         assert os.getpid() != mine
         os._exit(9)
 
@@ -288,10 +292,12 @@ def test_batches_come_as_they_were_given_and_in_order() -> None:
     if not process:
         status = 1
         try:
+            told: list[tuple[int, int | None]] = []
             with open(writing, "w") as out:
-                for batch, done, total in shared.taker():
-                    json.dump([rows(batch), {key: value.hex() for key, value in batch.icmp_sender.items()}], out)
-                    print("", done, total, sep="\t", file=out)
+                for batch in shared.taker(lambda *said: told.append(said)):
+                    senders = {key: value.hex() for key, value in batch.icmp_sender.items()}
+                    print(json.dumps([rows(batch), senders, told]), file=out)
+                    told.clear()
             status = 0
         finally:
             os._exit(status)
@@ -304,18 +310,18 @@ def test_batches_come_as_they_were_given_and_in_order() -> None:
             batch.append(**{name: (number * 8 + row + place) % 256 for place, name in enumerate(COLUMN_TYPES)})
             if row % 2:
                 batch.icmp_sender[row] = bytes([number, row] * 8)
-        sent.append(
-            [[list(row) for row in rows(batch)], {str(key): value.hex() for key, value in batch.icmp_sender.items()}]
-        )
-        giver.give(number, None if number % 2 else 99)
-    shared.close()
+        senders = {str(key): value.hex() for key, value in batch.icmp_sender.items()}
+        total = None if number % 2 else 99
+        giver.read(number, total)
+        sent.append([[list(row) for row in rows(batch)], senders, [[number, total]]])
+        giver.give()
+    # Another process that holds the pipe open does not keep the taker waiting.
+    giver.end()
     with open(reading) as file:
-        got = [line.rstrip("\n").split("\t") for line in file]
+        got = [json.loads(line) for line in file]
     assert os.waitpid(process, 0)[1] == 0
-    assert [json.loads(text) for text, _, _ in got] == sent
-    assert [tail for _, *tail in got] == [
-        [str(number), "None" if number % 2 else "99"] for number in range(3 * BATCHES)
-    ]
+    shared.close()
+    assert got == sent
 
 
 def test_a_giver_whose_taker_has_gone_is_told() -> None:
@@ -328,8 +334,66 @@ def test_a_giver_whose_taker_has_gone_is_told() -> None:
     giver = shared.giver()
     giver.room()
     with pytest.raises(BrokenPipeError):
-        giver.give(0, None)
+        giver.give()
+    giver.end()
     shared.close()
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_progress_goes_on_where_nothing_is_tracked(number: int, tmp_path) -> None:
+    frames = [(0.0, tiny_pcap.udp() + bytes(1000))] * 10_000
+    path = tiny_pcap.write(tmp_path / "udp.pcap", *frames)
+    told: list[int] = []
+    engine.run([path], engine.Options(jobs=number), progress=lambda done, total: told.append(done))
+    assert told == sorted(told)
+    assert len(set(told)) > 2
+    assert told[-1] == os.path.getsize(path)
+
+
+@pytest.mark.parametrize("number", ["1", "2", "3"])
+def test_signals_that_a_command_ignores_end_none_of_its_processes(number: str, many: str, tmp_path) -> None:
+    """As `nohup`, and a script's `&`, have it: what is asked to end is the whole group of processes."""
+    out = tmp_path / "out"
+    words = [sys.executable, "-c", STARTED, many, number, str(out)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S, start_new_session=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(out.read_text())["summary"]["flows"] == 2_500
+
+
+#: a command that ignores signals and is sent them again and again, it and all the processes that it has started
+STARTED = """
+import os, signal, sys, threading
+from analyzer.cli import main
+
+for number in (signal.SIGHUP, signal.SIGINT):
+    signal.signal(number, signal.SIG_IGN)
+over = threading.Event()
+
+def send():
+    while not over.wait(0.001):
+        for number in (signal.SIGHUP, signal.SIGINT):
+            os.killpg(0, number)
+
+sender = threading.Thread(target=send)
+sender.start()
+status = main(["report", "--json", sys.argv[1], "--jobs", sys.argv[2], "-o", sys.argv[3]])
+over.set()
+sender.join()
+sys.exit(status)
+"""
+
+
+@pytest.mark.parametrize("number", ["2", "3"])
+def test_where_ended_processes_leave_no_status_the_answer_is_the_same(
+    number: str, many: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = printed(capsys, "report", "--json", many, "--jobs", "1")
+    monkeypatch.setattr(document, "WORTH_A_PROCESS", 1)
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert printed(capsys, "report", "--json", many, "--jobs", number) == alone
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_where_no_process_can_be_forked_this_one_does_it_all(

@@ -1,8 +1,8 @@
 """Compressed captures as streams of bytes: gzip, zstd, xz, lz4 and bzip2, told apart by their first bytes.
 
 Owns decompression. Knows nothing about captures. What comes out needs no bound in all, because it is never
-held: each `read` gives at most `OUTPUT_BYTES`. Damage and cuts never raise: what came before is kept, and `damage`
-says what happened.
+held: each `read` gives at most `OUTPUT_BYTES` (where gzip data is damaged, what a step of input held before that).
+Damage and cuts never raise: what came before is kept, and `damage` says what happened.
 """
 
 from __future__ import annotations
@@ -125,7 +125,10 @@ class _Library:
         try:
             return bytes(self._decoder.decompress(data, max_length))
         except self._errors as error:
-            if "memory" in str(error).lower():
+            said = str(error).lower()
+            if "not enough memory" in said:
+                raise MemoryError from None
+            if "too much memory" in said or "memory usage limit" in said:
                 raise DamagedError(b"", f"takes more than {self._memory >> 20} MiB of memory to undo") from None
             raise DamagedError(b"") from None
 
@@ -161,21 +164,24 @@ def _lz4() -> Decoder:
     return _Library(lz4.frame.LZ4FrameDecompressor(), RuntimeError)
 
 
-#: name → (first bytes of a member, what decodes one, how much input a step takes)
-_KINDS: dict[str, tuple[bytes, Callable[[], Decoder], int]] = {
-    "gzip": (b"\x1f\x8b\x08", _Gzip, INPUT_BYTES),
-    "zstd": (b"\x28\xb5\x2f\xfd", _zstd, ZSTD_INPUT_BYTES),
-    "xz": (b"\xfd7zXZ\0", _xz, INPUT_BYTES),
-    "lz4": (b"\x04\x22\x4d\x18", _lz4, INPUT_BYTES),
-    "bzip2": (b"BZh", _bzip2, INPUT_BYTES),
+#: RFC 8878, section 3.1.2: a frame of zstd that holds nothing to undo; pzstd begins with one
+_SKIPPABLE = tuple(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60))
+
+#: name → (first bytes that a member may have, what decodes one, how much input a step takes)
+_KINDS: dict[str, tuple[tuple[bytes, ...], Callable[[], Decoder], int]] = {
+    "gzip": ((b"\x1f\x8b\x08",), _Gzip, INPUT_BYTES),
+    "zstd": ((b"\x28\xb5\x2f\xfd", *_SKIPPABLE), _zstd, ZSTD_INPUT_BYTES),
+    "xz": ((b"\xfd7zXZ\0",), _xz, INPUT_BYTES),
+    "lz4": ((b"\x04\x22\x4d\x18",), _lz4, INPUT_BYTES),
+    "bzip2": ((b"BZh",), _bzip2, INPUT_BYTES),
 }
-LONGEST_MAGIC = max(len(magic) for magic, _, _ in _KINDS.values())
+LONGEST_MAGIC = max(len(magic) for magics, _, _ in _KINDS.values() for magic in magics)
 
 
 def compression_of(head: bytes) -> str | None:
     """The name of the compression that a file starting with `head` has, or None."""
-    for name, (magic, _, _) in _KINDS.items():
-        if head.startswith(magic):
+    for name, (magics, _, _) in _KINDS.items():
+        if head.startswith(magics):
             return name
     return None
 
@@ -191,7 +197,7 @@ class Decompressed:
         self.kind = kind
         self.damage: str | None = None
         self.trailing = False
-        self._magic, self._make, self._step = _KINDS[kind]
+        self._magics, self._make, self._step = _KINDS[kind]
         self._decoder: Decoder | None = None
         self._input = b""
         self._at = 0  # of it is taken
@@ -224,7 +230,7 @@ class Decompressed:
             while self._input.startswith(b"\0", self._at):
                 self._input, self._at = self._input[self._at :].lstrip(b"\0"), 0
                 self._fill(LONGEST_MAGIC)
-        if not self._input.startswith(self._magic, self._at):
+        if not self._input.startswith(self._magics, self._at):
             self._ended = True
             self.trailing = len(self._input) > self._at
             return False
@@ -238,12 +244,9 @@ class Decompressed:
         data = b""
         if decoder.needs_input:
             self._fill(1)
-            if self._at == len(self._input):
-                self.damage = f"the {self.kind} data is cut off"
-                self._ended = True
-                return b""
             data = self._input[self._at : self._at + self._step]
             self._at += len(data)
+        at_end = decoder.needs_input and not data  # but a decoder may still hold something back
         try:
             out = decoder.decompress(data, limit)
         except DamagedError as damaged:
@@ -253,4 +256,7 @@ class Decompressed:
         if decoder.eof:
             self._at -= len(decoder.unused_data)
             self._decoder = None
+        elif at_end and not out:
+            self.damage = f"the {self.kind} data is cut off"
+            self._ended = True
         return out
