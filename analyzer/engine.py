@@ -130,7 +130,7 @@ def read_and_track(
 def segments(
     capture: Iterable[FrameBatch], decoder: Decoder, room: Callable[[], SegmentBatch]
 ) -> Iterator[SegmentBatch]:
-    """The segments of a capture, in batches that `room` gives, empty: one when another is begun."""
+    """The segments of a capture, in batches: each full one and the last. `room` gives an empty one to fill next."""
     batch = room()
     for frames in capture:
         done = 0
@@ -149,9 +149,10 @@ def track(
     left_out_ns: Callable[[], int],
     watch: Callable[[int], None] | None = None,
 ) -> Tracked:
-    """The flows of all batches, not numbered where they are not all flows.
+    """The flows of all batches; where those are of some shards only, `tcp.sharding` is to number them.
 
-    `left_out_ns`: the latest segment that is in none of them, asked for in the end. `watch`: see `read_and_track`.
+    `left_out_ns`: when the latest segment was that is in none of them, asked for in the end. `watch`: see
+    `read_and_track`.
     """
     bounds: dict[str, Any] = {} if options.max_flows is None else {"max_flows": options.max_flows}
     tracker = Tracker(keep_transitions=options.keep_transitions, pack=True, **bounds)
