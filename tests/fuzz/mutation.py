@@ -23,6 +23,13 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import lz4.frame
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 #: of a capture, this much is mutated: enough for every kind of block, little enough for many runs
 LARGEST = 1 << 13
 #: seconds of processor time that no such input may take
@@ -32,6 +39,8 @@ _PACKERS: tuple[Callable[[bytes], bytes], ...] = (
     lambda data: gzip.compress(data, 1),
     lambda data: bz2.compress(data, 1),
     lambda data: lzma.compress(data, preset=0),
+    lambda data: zstd.compress(data, 1),
+    lz4.frame.compress,
 )
 
 
