@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import starmap
 from struct import Struct
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from analyzer.segments import SegmentBatch
 
-Progress = Callable[[int, int | None], None]
+if TYPE_CHECKING:
+    from analyzer.capture.opening import Progress
 
 #: so many that the decoder can go on while the tracker is busy with one, so few that they stay in a processor's cache
 BATCHES = 8

@@ -10,12 +10,14 @@ place in a stream that this one's caller has opened.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Sequence
+from contextlib import closing, suppress
 
 from analyzer.capture import open_capture
 from analyzer.capture.compression import LONGEST_MAGIC, compression_of
+from analyzer.capture.opening import Progress
 from analyzer.capture.sources import STANDARD_INPUT, expand
+from analyzer.capture.sources import Source as FoundSource
 from analyzer.engine import (
     BATCH_SEGMENTS,
     Decoded,
@@ -35,8 +37,6 @@ from analyzer.jobs import MAX_AUTOMATIC, Meanwhile, room, shared_out, sums
 from analyzer.processes import CAN_FORK, processors
 from analyzer.segments import SHARDS
 
-Progress = Callable[[int, int | None], None]
-
 #: a shard is not divided
 MAX_JOBS = SHARDS
 #: below that, a capture is done about as soon as another process has begun
@@ -53,12 +53,17 @@ def useful(sources: Sequence[Source]) -> int:
     if most < 2 or not _can_be_read_again(sources):
         return 1
     try:
-        size, compressed = _survey(sources)
-    except (OSError, CaptureError):  # whoever reads it says so
+        found = expand(list(sources))
+    except CaptureError:  # whoever reads it says so
         return 1
-    if size < (LEAST_COMPRESSED_BYTES if compressed else LEAST_BYTES):
+    size = sum(source.size or 0 for source in found)
+    if size < LEAST_COMPRESSED_BYTES:
         return 1
-    return 2 if compressed or size < LEAST_FOR_SHARDS else most
+    if _any_compressed(found):
+        return 2
+    if size < LEAST_BYTES:
+        return 1
+    return 2 if size < LEAST_FOR_SHARDS else most
 
 
 def together(
@@ -77,11 +82,7 @@ def together(
     jobs = min(jobs, MAX_JOBS)
     if jobs < 2 or not CAN_FORK or not _can_be_read_again(sources):
         return None
-    try:
-        compressed = _survey(sources)[1]
-    except OSError:  # whoever reads it says so
-        compressed = False
-    if jobs == 2 or compressed:
+    if jobs == 2 or _any_compressed(expand(list(sources))):
         return _pipeline(sources, options, progress, meanwhile)
     return _shards(sources, options, jobs, progress, meanwhile)
 
@@ -157,13 +158,11 @@ def _can_be_read_again(sources: Sequence[Source]) -> bool:
     )
 
 
-def _survey(sources: Sequence[Source]) -> tuple[int, bool]:
-    """Stored bytes of the files that these name, and whether any is compressed. Raises OSError, CaptureError."""
-    size = 0
-    compressed = False
-    for source in expand(list(sources)):
-        size += source.size or 0
+def _any_compressed(found: Sequence[FoundSource]) -> bool:
+    """Whether any of these files is compressed; one that cannot be opened is not: whoever reads it says so."""
+    for source in found:
         if source.path is not None:
-            with open(source.path, "rb") as file:
-                compressed |= compression_of(file.read(LONGEST_MAGIC)) is not None
-    return size, compressed
+            with suppress(OSError), open(source.path, "rb") as file:
+                if compression_of(file.read(LONGEST_MAGIC)) is not None:
+                    return True
+    return False
